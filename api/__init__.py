@@ -1,0 +1,1 @@
+"""Who asks: the application, its roles, and the store it reads; nothing in here can name a device."""

@@ -1,0 +1,919 @@
+"""The centre's store: what carriers released, what the detector said of it, and who did what about it.
+
+One code path for SQLite (the default, WAL) and PostgreSQL; what differs between them is in `_open`, `_insert` and
+`_begin`. Plain values go in and out: columns as lists, documents as dictionaries.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    create_engine,
+    delete,
+    event,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+
+from api import schema
+from api.alert import Alert, AlertStatus, Disposition, acknowledged, closed, revised
+from ingest.release import HOUR, Level, Release
+
+DAY = timedelta(days=1)
+RETENTION = timedelta(days=730)
+LIVE = frozenset({"live"})
+_REVISIONS = "alert_revision"
+_BUSY_MS = 30_000
+
+Document = dict[str, Any]
+Columns = dict[str, list[Any]]
+
+
+class StoreRefused(ValueError):
+    """What was handed to the store breaks one of its rules; the message names the rule."""
+
+
+class AlertUnknown(LookupError):
+    """No alert has this id."""
+
+
+class RevisionStale(ValueError):
+    """Someone else changed the alert first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneGridRecord:
+    """A stored zone grid: what intake needs of it, and its GeoJSON document."""
+
+    grid_id: str
+    valid_from: datetime
+    turn_hour_utc: int
+    zone_ids: frozenset[str]
+    document: Document
+
+    def token_day_start(self, at: datetime) -> datetime:
+        """When the token-day that holds this instant began."""
+        turn = at.astimezone(UTC).replace(hour=self.turn_hour_utc, minute=0, second=0, microsecond=0)
+        return turn if turn <= at else turn - DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one release: kept now, known already, or at odds with the one that was first."""
+
+    outcome: Literal["accepted", "same_digest", "other_digest"]
+    digest: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertFilter:
+    """Which alerts are asked for; None asks for all."""
+
+    sector_id: str | None = None
+    zone_id: str | None = None
+    direction: str | None = None
+    status: str | None = None
+    severity: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountFilter:
+    """Which counts or expectations are asked for; None asks for all, times are half open."""
+
+    start: datetime
+    end: datetime
+    zone_id: str | None = None
+    sector_id: str | None = None
+    direction: str | None = None
+    carrier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPage:
+    """Some alerts in the order of their sequence numbers, and how far the log reached when they were read."""
+
+    documents: tuple[Document, ...]
+    last_seq: int
+    newest_seq: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageRecord:
+    """Who should have spoken of a window, and who did."""
+
+    window_start: datetime | None
+    expected: tuple[str, ...]
+    present: tuple[str, ...]
+    incomplete: tuple[str, ...]
+    simulated: bool
+
+
+def _open(url: URL) -> Engine:
+    """An engine whose SQLite connections keep their transactions to themselves.
+
+    The Python driver's own implicit BEGIN comes too late for a read-then-write, so it is switched off and `_begin`
+    says when. Parameters stay out of error messages.
+    """
+    engine = create_engine(url, hide_parameters=True)
+    if engine.dialect.name == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise StoreRefused("an in-memory database has no second reader; name a file")
+
+        @event.listens_for(engine, "connect")
+        def _set_up(connection: Any, _record: object) -> None:
+            connection.isolation_level = None
+            for pragma in (
+                "journal_mode=WAL",
+                f"busy_timeout={_BUSY_MS}",
+                "foreign_keys=ON",
+                "synchronous=FULL",
+                "cache_size=-65536",
+                "temp_store=MEMORY",
+            ):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            writes = connection.get_execution_options().get("writes", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _insert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+    """The dialect's own INSERT, which knows ON CONFLICT."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+def upsert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that replaces the row with the same primary key."""
+    statement = _insert(table, dialect)
+    keys = [column.name for column in table.primary_key]
+    values = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=values)
+
+
+def insert_once(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that leaves a row with the same primary key as it is."""
+    return _insert(table, dialect).on_conflict_do_nothing(index_elements=list(table.primary_key))
+
+
+def _load(document: str) -> Document:
+    loaded: Document = json.loads(document)
+    return loaded
+
+
+def _dump(document: object) -> str:
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+
+class Store:
+    """The tables of the centre behind named acts; every writing act is one transaction.
+
+    `accept_lineages` says which releases this store is for: `live` alone, or also `replay` and `simulated`.
+    """
+
+    def __init__(self, url: str, *, accept_lineages: Iterable[str] = LIVE) -> None:
+        self.accept_lineages = frozenset(accept_lineages)
+        if not self.accept_lineages <= {"live", "replay", "simulated"}:
+            raise StoreRefused("accept_lineages holds live, replay or simulated")
+        self._engine = _open(make_url(url))
+        self._dialect = self._engine.dialect.name
+        with self._write() as connection:
+            schema.metadata.create_all(connection)
+            connection.execute(insert_once(schema.counter, self._dialect), {"name": _REVISIONS, "value": 0})
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life; raises what the database raises."""
+        with self._read() as connection:
+            connection.execute(select(schema.counter.c.value)).all()
+
+    # Carriers and grids.
+
+    def put_carrier(self, carrier_id: str, name: str, *, share: float | None = None, active: bool = True) -> None:
+        """Record a carrier; an active one is expected to speak of every window."""
+        if share is not None and not 0 < share <= 1:
+            raise StoreRefused("a carrier's share lies in (0, 1]")
+        row = {"carrier_id": carrier_id, "name": name, "share": share, "active": active}
+        with self._write() as connection:
+            connection.execute(upsert(schema.carrier, self._dialect), row)
+
+    def carriers(self) -> list[Document]:
+        """The active carriers by id: `carrier_id, name, share`."""
+        table = schema.carrier.c
+        statement = select(table.carrier_id, table.name, table.share).where(table.active).order_by(table.carrier_id)
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(statement)]
+
+    def put_grid(self, document: Mapping[str, Any]) -> None:
+        """Record a zone grid, in force from its `valid_from`; one with the same `valid_from` goes out of force."""
+        try:
+            grid = {
+                "grid_id": document["grid_id"],
+                "valid_from": datetime.fromisoformat(document["valid_from"]),
+                "turn_hour_utc": document["turn_hour_utc"],
+                "document": _dump(document),
+                "active": True,
+            }
+            zones = [
+                {"grid_id": document["grid_id"]}
+                | {key: feature["properties"][key] for key in ("zone_id", "sector_id", "kind", "name")}
+                for feature in document["features"]
+            ]
+        except KeyError as missing:
+            raise StoreRefused(f"a zone grid document has the key {missing}") from None
+        if grid["valid_from"].tzinfo is None:
+            raise StoreRefused("a zone grid's valid_from has an offset")
+        table = schema.zone_grid
+        with self._write() as connection:
+            connection.execute(update(table).where(table.c.valid_from == grid["valid_from"]).values(active=False))
+            connection.execute(upsert(table, self._dialect), grid)
+            connection.execute(upsert(schema.zone, self._dialect), zones)
+
+    def grids(self) -> list[ZoneGridRecord]:
+        """The zone grids in force, past ones included, oldest first."""
+        grid, zone = schema.zone_grid.c, schema.zone.c
+        with self._read() as connection:
+            zones: dict[str, set[str]] = {}
+            for grid_id, zone_id in connection.execute(select(zone.grid_id, zone.zone_id)):
+                zones.setdefault(grid_id, set()).add(zone_id)
+            rows = connection.execute(select(schema.zone_grid).where(grid.active).order_by(grid.valid_from)).all()
+        return [
+            ZoneGridRecord(
+                row.grid_id, row.valid_from, row.turn_hour_utc, frozenset(zones[row.grid_id]), _load(row.document)
+            )
+            for row in rows
+        ]
+
+    def active_grid(self, at: datetime | None = None) -> ZoneGridRecord | None:
+        """The zone grid in force at an instant; without one, the newest."""
+        return grid_in_force(self.grids(), at)
+
+    # Releases and counts.
+
+    def accept(self, releases: Sequence[tuple[Release, ZoneGridRecord, bool]], *, now: datetime) -> list[Stored]:
+        """Keep releases that passed the door, each with its grid and whether it is simulated; what became of each.
+
+        One transaction: every release goes in whole. One whose window is known already changes nothing, and with
+        another digest leaves an incident behind.
+        """
+        with self._write() as connection:
+            return [self._accept_one(connection, *release, now) for release in releases]
+
+    def _accept_one(
+        self, connection: Connection, release: Release, grid: ZoneGridRecord, simulated: bool, now: datetime
+    ) -> Stored:
+        key = {"carrier": release.carrier, "level": release.level.value, "window_start": release.window_start}
+        mechanism = release.mechanism
+        row = key | {
+            "window_end": release.window_end,
+            "token_day_start": grid.token_day_start(release.window_start),
+            "grid_id": release.grid_id,
+            "digest": release.digest,
+            "lineage": release.lineage,
+            "sigma": mechanism.sigma,
+            "threshold": mechanism.threshold,
+            "rho_day": mechanism.rho_day,
+            "rho_level": mechanism.rho_level,
+            "delta": mechanism.delta,
+            "k": mechanism.k,
+            "policy_id": mechanism.policy_id,
+            "feed_complete": release.feed.complete,
+            "simulated": simulated,
+            "cells": len(release.counts),
+            "suppressed": sum(count.value is None for count in release.counts),
+            "received_at": now,
+        }
+        if connection.execute(insert_once(schema.release, self._dialect), row).rowcount:
+            connection.execute(
+                schema.zone_count.insert(),
+                [
+                    key | {"zone_id": count.zone_id, "direction": count.direction.value, "value": count.value}
+                    for count in release.counts
+                ],
+            )
+            return Stored("accepted", release.digest, now)
+        table = schema.release.c
+        first = connection.execute(
+            select(table.digest, table.received_at).where(
+                table.carrier == key["carrier"], table.level == key["level"], table.window_start == key["window_start"]
+            )
+        ).one()
+        if first.digest == release.digest:
+            return Stored("same_digest", first.digest, first.received_at)
+        connection.execute(
+            schema.incident.insert(),
+            key | {"at": now, "kind": "second_digest", "kept_digest": first.digest, "refused_digest": release.digest},
+        )
+        return Stored("other_digest", first.digest, first.received_at)
+
+    def incidents(self) -> list[Document]:
+        """Every incident, oldest first."""
+        with self._read() as connection:
+            rows = connection.execute(select(schema.incident).order_by(schema.incident.c.incident_id))
+            return [dict(row._mapping) for row in rows]
+
+    def counts_rows(self, start: datetime, end: datetime, *, level: Level = Level.ZONE_HOUR) -> Columns:
+        """The counts of all carriers whose windows start in [start, end), as equally long columns.
+
+        `carrier, zone_id, sector_id, kind, direction, window_start, value (None: suppressed), sigma, threshold,
+        feed_complete, release_digest`, ordered by window, carrier, zone and direction. Equal values share one object,
+        so a million rows stay small.
+        """
+        release, count = schema.release.c, schema.zone_count.c
+        releases = (
+            select(
+                release.carrier,
+                release.window_start,
+                release.grid_id,
+                release.sigma,
+                release.threshold,
+                release.feed_complete,
+                release.digest,
+            )
+            .where(release.level == level.value, release.window_start >= start, release.window_start < end)
+            .order_by(release.window_start, release.carrier)
+        )
+        names = ("carrier", "zone_id", "sector_id", "kind", "direction", "window_start", "value", "sigma", "threshold")
+        columns: Columns = {name: [] for name in (*names, "feed_complete", "release_digest")}
+        with self._read() as connection:
+            zones = {
+                (row.grid_id, row.zone_id): (row.zone_id, row.sector_id, row.kind)
+                for row in connection.execute(select(schema.zone))
+            }
+            directions = {"arrival": "arrival", "departure": "departure"}
+            for row in connection.execute(releases).all():
+                cells = connection.execute(
+                    select(count.zone_id, count.direction, count.value)
+                    .where(
+                        count.carrier == row.carrier,
+                        count.level == level.value,
+                        count.window_start == row.window_start,
+                    )
+                    .order_by(count.zone_id, count.direction)
+                ).all()
+                placed = [zones[row.grid_id, cell.zone_id] for cell in cells]
+                columns["zone_id"] += [zone_id for zone_id, _, _ in placed]
+                columns["sector_id"] += [sector_id for _, sector_id, _ in placed]
+                columns["kind"] += [kind for _, _, kind in placed]
+                columns["direction"] += [directions[cell.direction] for cell in cells]
+                columns["value"] += [cell.value for cell in cells]
+                for name, value in (
+                    ("carrier", row.carrier),
+                    ("window_start", row.window_start),
+                    ("sigma", row.sigma),
+                    ("threshold", row.threshold),
+                    ("feed_complete", row.feed_complete),
+                    ("release_digest", row.digest),
+                ):
+                    columns[name] += [value] * len(cells)
+        return columns
+
+    def counts_page(
+        self, asked: CountFilter, *, after: tuple[datetime, str, str, str] | None, limit: int
+    ) -> list[Document]:
+        """At most `limit` published counts after a place in the order (window, carrier, zone, direction)."""
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(counts_statement(asked, after, limit))]
+
+    def newest_window_start(self) -> datetime | None:
+        """When the newest window that any carrier spoke of began."""
+        with self._read() as connection:
+            newest: datetime | None = connection.execute(select(func.max(schema.release.c.window_start))).scalar_one()
+            return newest
+
+    # Expectations, alerts and what they rest on.
+
+    def save_detection(
+        self,
+        *,
+        expectations: Iterable[Mapping[str, Any]],
+        alerts: Iterable[Mapping[str, Any]],
+        recorded_at: datetime,
+    ) -> list[Document]:
+        """Record one detection run whole; gives the alert revisions that are new.
+
+        One transaction, so the watermark never passes a window whose alerts are not there yet.
+        """
+        with self._write() as connection:
+            self._write_expectations(connection, expectations)
+            return self._write_alerts(connection, alerts, recorded_at)
+
+    def save_expectations(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Record expectations, replacing those of the same zone, direction and window.
+
+        Moves the watermark: with alerts at hand use `save_detection`.
+        """
+        with self._write() as connection:
+            self._write_expectations(connection, rows)
+
+    def save_alerts(self, documents: Iterable[Mapping[str, Any]], *, recorded_at: datetime) -> list[Document]:
+        """Record the alerts that say something new, each as the next revision; gives those revisions.
+
+        The store numbers revisions, marks simulated alerts and lists the releases of an alert's windows; what the
+        documents hold in those places is not read.
+        """
+        with self._write() as connection:
+            return self._write_alerts(connection, documents, recorded_at)
+
+    def _write_expectations(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+        names = [column.name for column in schema.expectation.columns]
+        batch = [{name: row[name] for name in names} for row in rows]
+        if batch:
+            connection.execute(upsert(schema.expectation, self._dialect), batch)
+
+    def _write_alerts(
+        self, connection: Connection, documents: Iterable[Mapping[str, Any]], recorded_at: datetime
+    ) -> list[Document]:
+        written = []
+        for document in documents:
+            detected = self._with_releases(connection, Alert.model_validate(document))
+            current = self._alert(connection, detected.alert_id)
+            if current is None:
+                alert = detected.model_copy(update={"revision": 1, "disposition": None})
+                written.append(self._write_revision(connection, alert, recorded_at, "detector", "opened"))
+                continue
+            alert = revised(current, detected)
+            if alert != current:
+                act = "revised" if alert.status is current.status else "closed" if _is_closed(alert) else "reopened"
+                written.append(self._write_revision(connection, _next(alert), recorded_at, "detector", act))
+        return written
+
+    def _with_releases(self, connection: Connection, alert: Alert) -> Alert:
+        release = schema.release.c
+        rows = connection.execute(
+            select(release.digest, release.simulated)
+            .where(release.window_start >= alert.window_start, release.window_start < alert.window_end)
+            .order_by(release.window_start, release.carrier, release.level)
+        ).all()
+        return alert.model_copy(
+            update={
+                "release_digests": tuple(row.digest for row in rows),
+                "simulated": any(row.simulated for row in rows),
+            }
+        )
+
+    def _alert(self, connection: Connection, alert_id: str) -> Alert | None:
+        statement = select(schema.alert.c.document).where(schema.alert.c.alert_id == alert_id).with_for_update()
+        document = connection.execute(statement).scalar_one_or_none()
+        return None if document is None else Alert.model_validate_json(document)
+
+    def _write_revision(
+        self,
+        connection: Connection,
+        alert: Alert,
+        recorded_at: datetime,
+        who: str,
+        act: str,
+    ) -> Document:
+        document = alert.document()
+        # The counter's row is locked until commit, so numbers appear in the order in which they become visible and a
+        # poller who has seen n will never be shown a later-coming n - 1.
+        seq = connection.execute(
+            update(schema.counter)
+            .where(schema.counter.c.name == _REVISIONS)
+            .values(value=schema.counter.c.value + 1)
+            .returning(schema.counter.c.value)
+        ).scalar_one()
+        shared = {
+            "alert_id": alert.alert_id,
+            "seq": seq,
+            "revision": alert.revision,
+            "document": _dump(document),
+            "status": alert.status.value,
+            "sector_id": alert.sector_id,
+            "direction": alert.direction.value,
+            "severity": alert.severity.value,
+        }
+        window = {"window_start": alert.window_start, "window_end": alert.window_end}
+        connection.execute(upsert(schema.alert, self._dialect), shared | window)
+        connection.execute(schema.alert_revision.insert(), shared | {"recorded_at": recorded_at})
+        connection.execute(schema.alert_zone.insert(), [{"seq": seq, "zone_id": zone_id} for zone_id in alert.zone_ids])
+        connection.execute(
+            schema.alert_event.insert(),
+            {
+                "alert_id": alert.alert_id,
+                "revision": alert.revision,
+                "at": recorded_at,
+                "who": who,
+                "act": act,
+                "disposition": alert.disposition and alert.disposition.value,
+            },
+        )
+        return document
+
+    def acknowledge_alert(self, alert_id: str, *, revision: int, who: str, at: datetime) -> Document:
+        """The alert after a desk took note of it.
+
+        Raises AlertUnknown, RevisionStale (someone was first) or TransitionRefused.
+        """
+        with self._write() as connection:
+            alert = acknowledged(self._at_revision(connection, alert_id, revision))
+            return self._write_revision(connection, _next(alert), at, who, "acknowledged")
+
+    def close_alert(
+        self, alert_id: str, *, revision: int, disposition: Disposition, who: str, at: datetime
+    ) -> Document:
+        """The alert after it was given its disposition. Raises as `acknowledge_alert` does."""
+        with self._write() as connection:
+            alert = closed(self._at_revision(connection, alert_id, revision), disposition)
+            return self._write_revision(connection, _next(alert), at, who, "closed")
+
+    def _at_revision(self, connection: Connection, alert_id: str, revision: int) -> Alert:
+        alert = self._alert(connection, alert_id)
+        if alert is None:
+            raise AlertUnknown("no alert has this id")
+        if alert.revision != revision:
+            raise RevisionStale("the alert has a newer revision")
+        return alert
+
+    def open_alerts(self) -> list[Document]:
+        """The alerts that are not closed, newest windows first."""
+        table = schema.alert.c
+        statement = (
+            select(table.document)
+            .where(table.status != AlertStatus.CLOSED.value)
+            .order_by(table.window_end.desc(), table.alert_id)
+        )
+        with self._read() as connection:
+            return [_load(document) for document in connection.execute(statement).scalars()]
+
+    def alert_history(self, alert_id: str) -> tuple[Document, list[Document]]:
+        """An alert as it stands, and who did what to it when; raises AlertUnknown."""
+        alert, happened = schema.alert.c, schema.alert_event.c
+        with self._read() as connection:
+            document = connection.execute(select(alert.document).where(alert.alert_id == alert_id)).scalar_one_or_none()
+            if document is None:
+                raise AlertUnknown("no alert has this id")
+            rows = connection.execute(
+                select(happened.revision, happened.at, happened.who, happened.act, happened.disposition)
+                .where(happened.alert_id == alert_id)
+                .order_by(happened.revision)
+            ).all()
+        return _load(document), [dict(row._mapping) for row in rows]
+
+    def alerts_page(self, asked: AlertFilter, *, snapshot: int | None, after: int, limit: int) -> AlertPage:
+        """At most `limit` alerts past the sequence number `after`, in order.
+
+        With a snapshot: each alert once, as it stood when the log had reached that number. Without: every revision.
+        A snapshot of -1 is taken now.
+        """
+        with self._read() as connection:
+            newest = connection.execute(
+                select(schema.counter.c.value).where(schema.counter.c.name == _REVISIONS)
+            ).scalar_one()
+            reached = newest if snapshot is None or snapshot < 0 else min(snapshot, newest)
+            statement = alerts_statement(asked, reached, after, limit + 1, newest_only=snapshot is not None)
+            rows = connection.execute(statement).all()
+        shown = rows[:limit]
+        return AlertPage(
+            documents=tuple(_load(row.document) for row in shown),
+            last_seq=shown[-1].seq if shown else after,
+            newest_seq=reached,
+            more=len(rows) > limit,
+        )
+
+    def newest_seq(self) -> int:
+        """The sequence number of the newest alert revision."""
+        with self._read() as connection:
+            statement = select(schema.counter.c.value).where(schema.counter.c.name == _REVISIONS)
+            return int(connection.execute(statement).scalar_one())
+
+    def watermark(self) -> datetime | None:
+        """The end of the newest window that detection has looked at; None when it never ran."""
+        with self._read() as connection:
+            newest = connection.execute(select(func.max(schema.expectation.c.window_start))).scalar_one()
+        return None if newest is None else newest + HOUR
+
+    def coverage(self) -> CoverageRecord:
+        """Who spoke of the window at the watermark; before any detection, of the newest window released."""
+        release, carrier = schema.release.c, schema.carrier.c
+        with self._read() as connection:
+            window = connection.execute(select(func.max(schema.expectation.c.window_start))).scalar_one()
+            if window is None:
+                window = connection.execute(select(func.max(release.window_start))).scalar_one()
+            expected = connection.execute(
+                select(carrier.carrier_id).where(carrier.active).order_by(carrier.carrier_id)
+            ).scalars()
+            rows = connection.execute(
+                select(release.carrier, release.feed_complete, release.simulated)
+                .where(release.window_start == window, release.level == Level.ZONE_HOUR.value)
+                .order_by(release.carrier)
+            ).all()
+            return CoverageRecord(
+                window_start=window,
+                expected=tuple(expected),
+                present=tuple(row.carrier for row in rows),
+                incomplete=tuple(row.carrier for row in rows if not row.feed_complete),
+                simulated=any(row.simulated for row in rows),
+            )
+
+    def expectations_page(
+        self, asked: CountFilter, *, after: tuple[datetime, str, str] | None, limit: int
+    ) -> list[Document]:
+        """At most `limit` expectations after a place in the order (window, zone, direction)."""
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(expectations_statement(asked, after, limit))]
+
+    def latest_states(self) -> list[Document]:
+        """The expectations of the window at the watermark."""
+        table = schema.expectation
+        newest = select(func.max(table.c.window_start)).scalar_subquery()
+        statement = select(table).where(table.c.window_start == newest).order_by(table.c.zone_id, table.c.direction)
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(statement)]
+
+    # The public ledger.
+
+    def ledger_days(
+        self, *, carrier: str | None, before: tuple[datetime, str] | None, limit: int
+    ) -> list[tuple[datetime, str, list[Document]]]:
+        """At most `limit` pairs of token-day and carrier, newest first, each with its release rows."""
+        with self._read() as connection:
+            days = connection.execute(ledger_statement(carrier, before, limit)).all()
+            return [
+                (day.token_day_start, day.carrier, self._ledger_rows(connection, day.token_day_start, day.carrier))
+                for day in days
+            ]
+
+    def _ledger_rows(self, connection: Connection, token_day_start: datetime, carrier: str) -> list[Document]:
+        table = schema.release
+        statement = (
+            select(table)
+            .where(table.c.token_day_start == token_day_start, table.c.carrier == carrier)
+            .order_by(table.c.level, table.c.window_start)
+        )
+        return [dict(row._mapping) for row in connection.execute(statement)]
+
+    # Policies, armings, model bundles.
+
+    def put_policy(
+        self,
+        version: str,
+        thresholds: Mapping[str, Any],
+        *,
+        valid_from: datetime,
+        signed_by: Sequence[str],
+        reason: str,
+        recorded_at: datetime,
+    ) -> None:
+        """Record a thresholds policy. It names its signers, its reason and what it replaces, and is never rewritten."""
+        if not signed_by or not all(name.strip() for name in signed_by) or not reason.strip():
+            raise StoreRefused("a policy has at least one signer and a reason")
+        table = schema.policy
+        row = {
+            "version": version,
+            "thresholds": _dump(thresholds),
+            "valid_from": valid_from,
+            "signed_by": _dump(list(signed_by)),
+            "reason": reason,
+        }
+        with self._write() as connection:
+            known = connection.execute(select(table).where(table.c.version == version)).one_or_none()
+            if known is not None:
+                if {name: known._mapping[name] for name in row} != row:
+                    raise StoreRefused("a policy version is never rewritten")
+                return
+            previous = connection.execute(
+                select(table.c.version)
+                .where(table.c.valid_from < valid_from)
+                .order_by(table.c.valid_from.desc())
+                .limit(1)
+            ).scalar_one_or_none()
+            connection.execute(table.insert(), row | {"previous": previous, "recorded_at": recorded_at})
+
+    def active_policy(self, at: datetime) -> Document | None:
+        """The thresholds policy in force: `version, thresholds, valid_from, signed_by, reason, previous`."""
+        table = schema.policy
+        statement = select(table).where(table.c.valid_from <= at).order_by(table.c.valid_from.desc()).limit(1)
+        with self._read() as connection:
+            row = connection.execute(statement).one_or_none()
+        if row is None:
+            return None
+        return dict(row._mapping) | {
+            "thresholds": json.loads(row.thresholds),
+            "signed_by": json.loads(row.signed_by),
+        }
+
+    def put_arming(
+        self, sector_id: str, *, legal_basis: str, impact_assessment: str, armed_from: datetime, expires_at: datetime
+    ) -> None:
+        """Arm a sector: on a recorded legal basis and impact assessment, and for at most 180 days."""
+        if not legal_basis.strip() or not impact_assessment.strip():
+            raise StoreRefused("a sector is armed on a recorded legal basis and impact assessment")
+        if not armed_from < expires_at <= armed_from + schema.ARMING_LIMIT:
+            raise StoreRefused("an arming ends after it starts and within 180 days")
+        row = {
+            "sector_id": sector_id,
+            "legal_basis": legal_basis,
+            "impact_assessment": impact_assessment,
+            "armed_from": armed_from,
+            "expires_at": expires_at,
+        }
+        with self._write() as connection:
+            connection.execute(upsert(schema.arming, self._dialect), row)
+
+    def armings(self) -> list[Document]:
+        """Every arming: `sector_id, armed_from, expires_at, legal_basis, impact_assessment`."""
+        table = schema.arming
+        with self._read() as connection:
+            rows = connection.execute(select(table).order_by(table.c.sector_id, table.c.armed_from))
+            return [dict(row._mapping) for row in rows]
+
+    def put_bundle(self, version: str, record: Mapping[str, Any], *, recorded_at: datetime) -> None:
+        """Record a model bundle and serve it from now on; the one before stays, to roll back to."""
+        table = schema.model_bundle
+        row = {"version": version, "record": _dump(record), "recorded_at": recorded_at, "active": True}
+        with self._write() as connection:
+            connection.execute(update(table).where(table.c.active).values(active=False))
+            connection.execute(upsert(table, self._dialect), row)
+
+    def active_bundle(self) -> Document | None:
+        """The record of the model bundle that serves."""
+        table = schema.model_bundle.c
+        with self._read() as connection:
+            record = connection.execute(select(table.record).where(table.active)).scalar_one_or_none()
+        return None if record is None else _load(record)
+
+    # Retention.
+
+    def purge(self, *, now: datetime, retention: timedelta = RETENTION) -> dict[str, int]:
+        """Delete what is older than the retention, by window; how many rows of each table went.
+
+        Sequence numbers are never given out again, so cursors outlive the rows.
+        """
+        if retention <= timedelta(0):
+            raise StoreRefused("retention is a positive span")
+        before = now - retention
+        doomed: list[tuple[Table, ColumnElement[bool]]] = [
+            (schema.zone_count, schema.zone_count.c.window_start < before),
+            (schema.release, schema.release.c.window_start < before),
+            (schema.expectation, schema.expectation.c.window_start < before),
+        ]
+        alert, revision = schema.alert.c, schema.alert_revision.c
+        old = select(alert.alert_id).where(alert.window_end < before, alert.status == AlertStatus.CLOSED.value)
+        old_seqs = select(revision.seq).where(revision.alert_id.in_(old))
+        doomed += [
+            (schema.alert_zone, schema.alert_zone.c.seq.in_(old_seqs)),
+            (schema.alert_revision, revision.alert_id.in_(old)),
+            (schema.alert_event, schema.alert_event.c.alert_id.in_(old)),
+            (schema.alert, alert.alert_id.in_(old)),
+        ]
+        with self._write() as connection:
+            return {table.name: connection.execute(delete(table).where(where)).rowcount for table, where in doomed}
+
+
+def grid_in_force(grids: Sequence[ZoneGridRecord], at: datetime | None) -> ZoneGridRecord | None:
+    """The newest of the grids that was valid at an instant; without one, the newest of all."""
+    valid = [grid for grid in grids if at is None or grid.valid_from <= at]
+    return max(valid, key=lambda grid: grid.valid_from, default=None)
+
+
+def _next(alert: Alert) -> Alert:
+    return alert.model_copy(update={"revision": alert.revision + 1})
+
+
+def _is_closed(alert: Alert) -> bool:
+    return alert.status is AlertStatus.CLOSED
+
+
+def _past(columns: Sequence[ColumnElement[Any]], place: Sequence[Any]) -> ColumnElement[bool]:
+    """Rows past a place in the order of the columns; spelled out, as the databases plan row values unequally."""
+    steps = [
+        and_(*(column == value for column, value in zip(columns[:i], place[:i], strict=True)), columns[i] > place[i])
+        for i in range(len(columns))
+    ]
+    return and_(columns[0] >= place[0], or_(*steps))
+
+
+def alerts_statement(
+    asked: AlertFilter, reached: int, after: int, limit: int, *, newest_only: bool
+) -> Select[tuple[int, str]]:
+    """The alert revisions in (after, reached] that match, in order; of each alert all of them or only the newest."""
+    table = schema.alert_revision
+    statement = select(table.c.seq, table.c.document).where(table.c.seq > after, table.c.seq <= reached)
+    for name in ("sector_id", "direction", "status", "severity"):
+        value = getattr(asked, name)
+        if value is not None:
+            statement = statement.where(table.c[name] == value)
+    if asked.zone_id is not None:
+        zone = schema.alert_zone.c
+        statement = statement.where(exists().where(zone.seq == table.c.seq, zone.zone_id == asked.zone_id))
+    if newest_only:
+        later = schema.alert_revision.alias("later")
+        statement = statement.where(
+            ~exists().where(later.c.alert_id == table.c.alert_id, later.c.seq > table.c.seq, later.c.seq <= reached)
+        )
+    return statement.order_by(table.c.seq).limit(limit)
+
+
+def counts_statement(asked: CountFilter, after: tuple[datetime, str, str, str] | None, limit: int) -> Select[Any]:
+    """The published counts that match, ordered by window, carrier, zone and direction."""
+    release, count, zone = schema.release, schema.zone_count, schema.zone
+    joined = release.join(
+        count,
+        and_(
+            count.c.carrier == release.c.carrier,
+            count.c.level == release.c.level,
+            count.c.window_start == release.c.window_start,
+        ),
+    ).join(zone, and_(zone.c.grid_id == release.c.grid_id, zone.c.zone_id == count.c.zone_id))
+    order = (release.c.window_start, release.c.carrier, count.c.zone_id, count.c.direction)
+    statement = (
+        select(
+            release.c.carrier,
+            count.c.zone_id,
+            zone.c.sector_id,
+            zone.c.kind,
+            count.c.direction,
+            release.c.window_start,
+            release.c.window_end,
+            count.c.value,
+            release.c.sigma,
+            release.c.threshold,
+            release.c.feed_complete,
+            release.c.simulated,
+            release.c.digest.label("release_digest"),
+        )
+        .select_from(joined)
+        .where(
+            release.c.level == Level.ZONE_HOUR.value,
+            release.c.window_start >= asked.start,
+            release.c.window_start < asked.end,
+        )
+    )
+    for column, value in (
+        (release.c.carrier, asked.carrier),
+        (count.c.zone_id, asked.zone_id),
+        (zone.c.sector_id, asked.sector_id),
+        (count.c.direction, asked.direction),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if after is not None:
+        statement = statement.where(_past(order, after))
+    return statement.order_by(*order).limit(limit)
+
+
+def expectations_statement(asked: CountFilter, after: tuple[datetime, str, str] | None, limit: int) -> Select[Any]:
+    """The expectations that match, ordered by window, zone and direction."""
+    table = schema.expectation
+    order = (table.c.window_start, table.c.zone_id, table.c.direction)
+    statement = select(table).where(table.c.window_start >= asked.start, table.c.window_start < asked.end)
+    if asked.zone_id is not None:
+        statement = statement.where(table.c.zone_id == asked.zone_id)
+    if asked.direction is not None:
+        statement = statement.where(table.c.direction == asked.direction)
+    if asked.sector_id is not None:
+        zone = schema.zone.c
+        statement = statement.where(exists().where(zone.zone_id == table.c.zone_id, zone.sector_id == asked.sector_id))
+    if after is not None:
+        statement = statement.where(_past(order, after))
+    return statement.order_by(*order).limit(limit)
+
+
+def ledger_statement(
+    carrier: str | None, before: tuple[datetime, str] | None, limit: int
+) -> Select[tuple[datetime, str]]:
+    """The token-days of each carrier, newest first, carriers by name within one."""
+    table = schema.release.c
+    statement = select(table.token_day_start, table.carrier).distinct()
+    if carrier is not None:
+        statement = statement.where(table.carrier == carrier)
+    if before is not None:
+        day, name = before
+        statement = statement.where(
+            or_(table.token_day_start < day, and_(table.token_day_start == day, table.carrier > name))
+        )
+    return statement.order_by(table.token_day_start.desc(), table.carrier).limit(limit)

@@ -1,0 +1,282 @@
+"""Alerts: flags that belong together, told as one thing that grows, is revised and ends (design.md, 4.5).
+
+Flags of one sector and direction belong together when their zones are the same or touch and at most GAP_HOURS hours
+lie between them. An alert is rebuilt from its flags each time, so the same releases give the same alert, whatever was
+done before: what a person did (status, disposition) is kept, and a closed alert is never changed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from detector.combine import HOUR
+from detector.flag import BAND_SD, State
+from ingest.release import canonical_json, format_utc
+
+GAP_HOURS: Final = 3
+_REACH: Final = timedelta(hours=GAP_HOURS + 1)  # from start to start of two flags with GAP_HOURS between them
+
+FLAG_SCHEMA: Final = {
+    "zone_id": pl.String,
+    "sector_id": pl.String,
+    "direction": pl.String,
+    "window_start": HOUR,
+    "observed": pl.Int64,
+    "observed_noise": pl.Float64,  # known sd of observed
+    "expected": pl.Float64,
+    "sd": pl.Float64,  # combined: noise, spread of counts, uncertainty of the expectation
+    "tail_p": pl.Float64,
+    "suppressed": pl.Boolean,  # true: observed is "at least"
+    "carriers_expected": pl.Int32,
+    "carriers_present": pl.Int32,
+    "release_digests": pl.List(pl.String),
+    "past_factor": pl.Float64,  # by how much the zone's own recent days move the expectation over its usual level
+    "surroundings_factor": pl.Float64,
+    "calendar_factor": pl.Float64,
+    "feed_factor": pl.Float64,
+    "model_version": pl.String,
+    "policy_version": pl.String,
+}
+
+Alert = dict[str, Any]  # the JSON document of design.md, 4.5
+
+# What counts as a change that deserves a revision.
+_SUBSTANCE: Final = ("zone_ids", "window_start", "window_end", "observed", "expected", "excess", "release_digests")
+
+
+def group_flags(flags: pl.DataFrame, neighbours: Mapping[str, Sequence[str]]) -> list[pl.DataFrame]:
+    """The flags that belong together, each group sorted by window and zone, groups by their first flag."""
+    rows = flags.sort("window_start", "zone_id", "direction")
+    windows, zones = rows["window_start"].to_list(), rows["zone_id"].to_list()
+    lanes = list(zip(rows["sector_id"].to_list(), rows["direction"].to_list(), strict=True))
+    parent = list(range(rows.height))
+
+    def root(of: int) -> int:
+        while parent[of] != of:
+            parent[of] = parent[parent[of]]
+            of = parent[of]
+        return of
+
+    recent: dict[tuple[str, str], list[int]] = {}
+    for row in range(rows.height):
+        near = [r for r in recent.get(lanes[row], []) if windows[row] - windows[r] <= _REACH]
+        for other in near:
+            if zones[other] == zones[row] or zones[other] in neighbours.get(zones[row], ()):
+                low, high = sorted((root(other), root(row)))
+                parent[high] = low
+        recent[lanes[row]] = [*near, row]
+    labels = [root(row) for row in range(rows.height)]
+    return [rows.filter(np.array(labels) == label) for label in sorted(set(labels))]
+
+
+def merge(
+    flags: pl.DataFrame,
+    judged: pl.DataFrame,
+    existing_alerts: Iterable[Mapping[str, Any]],
+    neighbours: Mapping[str, Sequence[str]],
+    calibration: Mapping[str, Any],
+    *,
+    judged_from: datetime,
+    now_window: datetime,
+    exercise: bool = False,
+    simulated: bool = False,
+) -> list[Alert]:
+    """The alert documents that are new or changed, sorted by start and id; running it again gives none.
+
+    `flags` (FLAG_SCHEMA) are all flags of the windows from `judged_from` to `now_window`, and `judged` (at least
+    zone_id, direction, window_start, state) says what became of every zone-hour of that time. `judged_from` reaches back
+    to the start of every alert that is not closed; alerts are rebuilt, so less would shrink them.
+    """
+    alerts = sorted((dict(alert) for alert in existing_alerts), key=_order)
+    unfinished = [alert for alert in alerts if alert["status"] != "closed"]
+    if any(_start(alert) < judged_from for alert in unfinished):
+        raise ValueError("judged_from reaches back to the start of every unfinished alert")
+
+    flags = _outside(flags, [alert for alert in alerts if alert["status"] == "closed"])
+    unclaimed = list(unfinished)
+    changed: list[Alert] = []
+    for group in group_flags(flags, neighbours):
+        mine = [alert for alert in unclaimed if _meets(group, alert, neighbours)]
+        unclaimed = [alert for alert in unclaimed if alert not in mine]
+        built = _build(group, calibration, exercise=exercise, simulated=simulated)
+        alert = _revise(mine[0], built) if mine else built
+        if _is_over(group["zone_id"].unique().to_list(), group, judged, now_window):
+            alert = _close(alert)
+        if not mine or alert != mine[0]:
+            changed.append(alert)
+        # Two alerts that have grown into one: the elder goes on, the others end and say where it goes on.
+        changed += [_close(other, f"Goes on in alert {alert['alert_id']}.") for other in mine[1:]]
+    # Nothing of these is flagged any more (a model or policy in force now sees them as usual).
+    changed += [_close(alert, "Judged again, this is usual.") for alert in unclaimed]
+    return sorted(changed, key=_order)
+
+
+def alert_id(sector_id: str, zone_id: str, direction: str, window_start: datetime) -> str:
+    """The name of the alert that begins with this flag; it knows nothing of carriers and holds no chance."""
+    first = [sector_id, zone_id, direction, format_utc(window_start)]
+    return "a-" + hashlib.sha256(canonical_json(first)).hexdigest()[:16]
+
+
+def severity(excess: float, probability: float) -> str:
+    """`moderate`, `high` or `very_high`, by how many and how sure.
+
+    >>> severity(400, 0.3), severity(400, 0.8)
+    ('high', 'very_high')
+    """
+    size = 2 if excess >= 300 else 1 if excess >= 120 else 0
+    sure = 1 if probability >= 0.75 else 0
+    return ("moderate", "moderate", "high", "very_high")[size + sure]
+
+
+def _build(group: pl.DataFrame, calibration: Mapping[str, Any], *, exercise: bool, simulated: bool) -> Alert:
+    first = group.row(0, named=True)
+    totals = group.select(
+        pl.col("observed").sum(),
+        pl.col("expected").sum(),
+        (pl.col("observed_noise") ** 2).sum().sqrt().alias("noise"),
+        (pl.col("sd") ** 2).sum().sqrt().alias("sd"),
+    ).row(0, named=True)
+    own_sd = float(np.sqrt(max(totals["sd"] ** 2 - totals["noise"] ** 2, 0.0)))
+    excess = totals["observed"] - totals["expected"]
+    band = probability_band(-float(np.log10(group["tail_p"].cast(pl.Float64).to_numpy().min())), calibration)
+    last = group["window_start"].max()
+    assert isinstance(last, datetime)
+    return {
+        "alert_id": alert_id(first["sector_id"], first["zone_id"], first["direction"], first["window_start"]),
+        "revision": 1,
+        "status": "open",
+        "sector_id": first["sector_id"],
+        "zone_ids": group["zone_id"].unique().sort().to_list(),
+        "direction": first["direction"],
+        "window_start": format_utc(first["window_start"]),
+        "window_end": format_utc(last + timedelta(hours=1)),
+        "observed": _sized(totals["observed"], totals["noise"]),
+        "expected": _sized(totals["expected"], own_sd),
+        "excess": _sized(excess, totals["sd"]),
+        "probability": band["label"],
+        "severity": severity(excess, band["probability"]),
+        "reasons": reasons(group),
+        "coverage": {"expected": group["carriers_expected"].max(), "present": group["carriers_present"].min()},
+        "model_version": group["model_version"].last(),
+        "policy_version": group["policy_version"].last(),
+        "disposition": None,
+        "closed_by": None,
+        "release_digests": group["release_digests"].explode().unique().sort().to_list(),
+        "exercise": exercise,
+        "simulated": simulated,
+    }
+
+
+def probability_band(score: float, calibration: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The band of a score (-log10 of the smallest tail probability): the last one that begins at or below it."""
+    bands: list[Mapping[str, Any]] = calibration["bands"]
+    return [band for band in bands if band["score_from"] <= score or band is bands[0]][-1]
+
+
+def reasons(group: pl.DataFrame) -> list[str]:
+    """Five plain sentences on a group of flags: how far above normal, how long, neighbours, calendar, feed.
+
+    The factors are those by which the model's contributions (`pred_contrib`) move the expectation of the strongest hour
+    from the usual level of that hour of the week.
+    """
+    peak = group.sort("tail_p", "window_start", "zone_id").row(0, named=True)
+    movements = f"{peak['direction']}s"
+    excess = peak["observed"] - peak["expected"]
+    at_least = "At least " if peak["suppressed"] else ""
+    hours = group["window_start"].n_unique()
+    others = group["zone_id"].n_unique() - 1
+    across = f"{others} touching {'zone is' if others == 1 else 'zones are'} unusual as well" if others else (
+        "No touching zone is unusual"
+    )
+    feed = (
+        f"{peak['carriers_present']} of {peak['carriers_expected']} carriers reported a complete feed"
+        + (", one or more stayed below the threshold, so the size is a lower bound" if peak["suppressed"] else "")
+    )
+    return [
+        f"{at_least}{excess:.0f} more {movements} than the {peak['expected']:.0f} expected in the strongest hour, "
+        f"{excess / peak['sd']:.1f} times what noise and ordinary scatter explain; "
+        f"recent days {_moves(peak['past_factor'])}.",
+        f"Flagged in {hours} {'hour' if hours == 1 else 'hours'} so far.",
+        f"{across}; the surroundings and official crossing points {_moves(peak['surroundings_factor'])}.",
+        f"The calendar (hour, weekday, holidays, season) {_moves(peak['calendar_factor'])}.",
+        f"{feed}; feed and noise {_moves(peak['feed_factor'])}.",
+    ]
+
+
+def _moves(factor: float) -> str:
+    percent = round(100 * (factor - 1.0))
+    if abs(percent) < 3:
+        return "leave the expectation as it is"
+    return f"{'raise' if percent > 0 else 'lower'} the expectation by {abs(percent)} %"
+
+
+def _sized(value: float, sd: float) -> dict[str, Any]:
+    low, high = value - BAND_SD * sd, value + BAND_SD * sd
+    return {"value": round(value), "interval": [max(round(low), 0), round(high)]}
+
+
+def _revise(old: Alert, built: Alert) -> Alert:
+    if all(old[key] == built[key] for key in _SUBSTANCE):
+        return old
+    kept = ("alert_id", "status", "disposition", "closed_by", "exercise", "simulated")
+    return {**old, **built, **{key: old[key] for key in kept}, "revision": old["revision"] + 1}
+
+
+def _close(alert: Alert, reason: str | None = None) -> Alert:
+    grown = alert["revision"] + (1 if reason else 0)
+    told = [*alert["reasons"], reason] if reason else alert["reasons"]
+    return {**alert, "status": "closed", "closed_by": "system", "revision": grown, "reasons": told}
+
+
+def _is_over(zones: list[str], group: pl.DataFrame, judged: pl.DataFrame, now_window: datetime) -> bool:
+    """Whether movement has been usual for more than GAP_HOURS: hours without a judgement prove nothing."""
+    last = group["window_start"].max()
+    after = judged.filter(
+        pl.col("zone_id").is_in(zones)
+        & (pl.col("direction") == group["direction"].first())
+        & (pl.col("window_start") > last)
+        & (pl.col("window_start") <= now_window)
+        & pl.col("state").is_in([State.USUAL, State.BELOW_THRESHOLD, State.UNUSUAL_DROP])
+    )
+    usual = after.group_by("window_start").len().filter(pl.col("len") == len(zones))
+    return usual.height > GAP_HOURS
+
+
+def _outside(flags: pl.DataFrame, closed: Iterable[Alert]) -> pl.DataFrame:
+    """The flags that no closed alert has told already."""
+    told = pl.lit(value=False)
+    for alert in closed:
+        told |= (
+            pl.col("zone_id").is_in(alert["zone_ids"])
+            & (pl.col("direction") == alert["direction"])
+            & (pl.col("window_start") >= _start(alert))
+            & (pl.col("window_start") < _end(alert))
+        )
+    return flags.filter(~told)
+
+
+def _meets(group: pl.DataFrame, alert: Alert, neighbours: Mapping[str, Sequence[str]]) -> bool:
+    first = group.row(0, named=True)
+    if (first["sector_id"], first["direction"]) != (alert["sector_id"], alert["direction"]):
+        return False
+    near = set(alert["zone_ids"]).union(*(neighbours.get(zone, ()) for zone in alert["zone_ids"]))
+    start, end = _start(alert) - _REACH, _end(alert) - timedelta(hours=1) + _REACH
+    return not group.filter(
+        pl.col("zone_id").is_in(sorted(near)) & pl.col("window_start").is_between(start, end)
+    ).is_empty()
+
+
+def _start(alert: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(alert["window_start"])
+
+
+def _end(alert: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(alert["window_end"])
+
+
+def _order(alert: Mapping[str, Any]) -> tuple[str, str]:
+    return str(alert["window_start"]), str(alert["alert_id"])

@@ -1,0 +1,141 @@
+"""How well an expected count explains what was published, noise and suppression included.
+
+A published value is a normal quasi-likelihood around the expected count; a `null` is a value known only to be below
+its bound. Variance = known noise + phi x expected + kappa x expected^2. The score is the log of the expected count.
+
+The variance is worked out from the expected count at hand and then *held* while the derivative is taken (iterative
+re-weighting, as in any quasi-likelihood). Held, both halves balance exactly: the pull of the published values upwards
+and that of the censored ones downwards have mean zero at the true level. Differentiated, they would not.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import nnls
+from scipy.special import log_ndtr
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+CLIP_SD: Final = 4.0  # one cell pulls with at most this many standard deviations
+RAW_RANGE: Final = (-7.0, 12.0)  # log counts: 0.001 .. 160,000 an hour
+_LOG_SQRT_2PI: Final = 0.5 * float(np.log(2.0 * np.pi))
+
+
+@dataclass(frozen=True, slots=True)
+class Dispersion:
+    """How counts spread around their expectation beyond the known noise: phi x expected + kappa x expected^2."""
+
+    phi: float
+    kappa: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.phi) and np.isfinite(self.kappa) and self.phi >= 0 and self.kappa >= 0):
+            raise ValueError("phi and kappa are finite and not negative")
+
+    def variance(self, expected: Floats) -> Floats:
+        """The variance of the counts themselves, without the noise."""
+        return self.phi * expected + self.kappa * expected**2
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What was published of some zone-hours, as equally long arrays."""
+
+    value: Floats  # nan where censored
+    bound: Floats  # a censored value lies below it; read only where censored
+    censored: Bools
+    noise_variance: Floats
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Cells":
+        """The same cells, only these rows."""
+        return Cells(self.value[rows], self.bound[rows], self.censored[rows], self.noise_variance[rows])
+
+
+def hazard(z: Floats) -> Floats:
+    """Normal density over normal distribution function at z: minus the mean of a standard normal known to be below z."""
+    return np.asarray(np.exp(-0.5 * z * z - _LOG_SQRT_2PI - log_ndtr(z)))
+
+
+def expected_count(raw: Floats) -> Floats:
+    """The expected count behind a raw score, kept inside RAW_RANGE."""
+    return np.asarray(np.exp(np.clip(raw, *RAW_RANGE)))
+
+
+def negative_log_likelihood(raw: Floats, cells: Cells, variance: Floats) -> Floats:
+    """Of each cell, at a held variance, without the terms that do not depend on the score."""
+    expected = expected_count(raw)
+    published = 0.5 * (cells.value - expected) ** 2 / variance
+    censored = -log_ndtr((cells.bound - expected) / np.sqrt(variance))
+    return np.asarray(np.where(cells.censored, censored, published))
+
+
+def gradient_hessian(
+    raw: Floats, cells: Cells, variance: Floats, *, clip_sd: float = CLIP_SD
+) -> tuple[Floats, Floats]:
+    """First and second derivative of the negative log-likelihood by the raw score, at a held variance.
+
+    The gradient is exact up to the clip. The second derivative is that by the expected count times expected^2
+    (Gauss-Newton), which is positive everywhere where the exact one is not.
+    """
+    expected, sd = expected_count(raw), np.sqrt(variance)
+    pull, curvature = _pull_and_curvature(expected, sd, cells)
+    gradient = np.clip(pull, -clip_sd, clip_sd) * expected / sd
+    return gradient, np.maximum(curvature * expected**2 / variance, 1e-9)
+
+
+def standardised_residual(expected: Floats, variance: Floats, cells: Cells) -> tuple[Floats, Floats]:
+    """(value - expected) in standard deviations, clipped, and its information.
+
+    For a censored cell it is the mean that such a residual has below the bound. Mean zero when the expectation is true.
+    """
+    pull, curvature = _pull_and_curvature(expected, np.sqrt(variance), cells)
+    return -np.clip(pull, -CLIP_SD, CLIP_SD), curvature
+
+
+def _pull_and_curvature(expected: Floats, sd: Floats, cells: Cells) -> tuple[Floats, Floats]:
+    pull = (expected - cells.value) / sd
+    curvature = np.ones_like(expected)
+    at = np.nonzero(cells.censored)
+    z = (cells.bound[at] - expected[at]) / sd[at]
+    h = hazard(z)
+    pull[at] = h
+    curvature[at] = h * (h + z)
+    return pull, curvature
+
+
+PRIOR_DISPERSION: Final = Dispersion(phi=1.3, kappa=0.03)
+_PRIOR_CELLS: Final = 300.0
+
+
+def estimate_dispersion(expected: Floats, cells: Cells, threshold: Floats) -> Dispersion:
+    """phi and kappa by moments on published cells whose expectation lies above the threshold.
+
+    Lower cells are published only when they happen to be high, so they would tell of the selection instead; for the
+    rest the squared residual is corrected for the part cut off below. Squared residuals count for at most CLIP_SD^2
+    variances, so that a surge does not pass for spread. A few pseudo-cells at PRIOR_DISPERSION keep a quiet border,
+    which has few such cells, from extremes.
+    """
+    use = ~cells.censored & (expected >= threshold) & np.isfinite(cells.value)
+    mean, noise = expected[use], cells.noise_variance[use]
+    squared = (cells.value[use] - mean) ** 2
+    bound = threshold[use] - 0.5
+    found = PRIOR_DISPERSION
+    pseudo = np.array([30.0, 100.0, 300.0])
+    pseudo_target = PRIOR_DISPERSION.variance(pseudo)
+    for _ in range(6):
+        variance = noise + found.variance(mean)
+        z = (bound - mean) / np.sqrt(variance)
+        # For a normal cut off below z: E[residual^2] = variance x (1 + z x density / upper tail).
+        kept = 1.0 + z * hazard(-z)
+        target = np.minimum(squared, CLIP_SD**2 * variance) / np.maximum(kept, 0.1) - noise
+        weight = 1.0 / variance
+        pseudo_weight = np.sqrt(_PRIOR_CELLS / 3) / (90.0 + pseudo_target)
+        design = np.concatenate(
+            [np.stack([mean, mean**2], axis=1) * weight[:, None], np.stack([pseudo, pseudo**2], 1) * pseudo_weight[:, None]]
+        )
+        answer, _ = nnls(design, np.concatenate([target * weight, pseudo_target * pseudo_weight]))
+        found = Dispersion(float(answer[0]), float(answer[1]))
+    return found

@@ -1,0 +1,117 @@
+"""Which side of the border line is home: the ground on both sides, cut along the line.
+
+One mechanism serves bundled borders and lines of your own: a wide strip around the line is cut by the line itself
+(gaps bridged, ends prolonged), and the pieces that hold the zones are home. All coordinates are metres on a plane.
+"""
+
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import LineString, Polygon
+
+TREND_M = 5_000.0
+NOWHERE = Polygon()
+
+
+def sides(chain: LineString, width_m: float, zones: Any = NOWHERE) -> NDArray[Any]:
+    """The polygons into which the line cuts the strip that reaches `width_m` to both sides of it.
+
+    Beyond its ends the line is carried on straight, past the given zones.
+
+    >>> line = LineString([(0, 0), (0, 1000)])
+    >>> len(sides(line, 500.0))
+    2
+    """
+    strip = shapely.buffer(shapely.simplify(chain, 100.0), width_m, quad_segs=4)
+    cut = shapely.union_all([shapely.boundary(strip), _prolonged(chain, 3 * width_m, zones)])
+    faces = shapely.get_parts(shapely.polygonize([cut]))
+    inside = shapely.contains_properly(strip, shapely.point_on_surface(faces))
+    within: NDArray[Any] = faces[inside]
+    return within
+
+
+def ground_abroad(chain: LineString, zones: NDArray[Any], width_m: float) -> Any:
+    """The ground within `width_m` of the line on the far side: the pieces in which the zones do not lie."""
+    faces = sides(chain, width_m, shapely.union_all(zones))
+    tree = shapely.STRtree(faces)
+    zone, face = tree.query(zones, predicate="intersects")
+    held = np.zeros(len(faces))
+    np.add.at(held, face, shapely.area(shapely.intersection(zones[zone], faces[face])))
+    # Zones may reach over the line by the line's own error; a home piece is filled as thickly as the fullest one.
+    density = held / shapely.area(faces)
+    home = density >= 0.25 * density[int(np.argmax(held))]
+    return shapely.union_all(faces[~home])
+
+
+def ground_to_the_left(line: Any, chain: LineString, width_m: float) -> Any:
+    """The ground within `width_m` of the line, to its left as it is drawn."""
+    faces = sides(chain, width_m)
+    beside = []
+    for part in shapely.get_parts(line):
+        for at in np.arange(min(500.0, part.length / 2), part.length, 1_000.0):
+            here, there = (np.asarray(part.interpolate(at + step).coords[0]) for step in (-20.0, 20.0))
+            along = (there - here) / max(float(np.hypot(*(there - here))), 1e-9)
+            beside.append((here + there) / 2 + 30.0 * np.array([-along[1], along[0]]))
+    _, face = shapely.STRtree(faces).query(shapely.points(np.array(beside)), predicate="within")
+    votes = np.bincount(face, minlength=len(faces))
+    return shapely.union_all(faces[votes > 0.5 * votes.max()])
+
+
+def tiles(ground: Any, most_vertices: int = 256) -> NDArray[Any]:
+    """The same ground in pieces of few vertices, so that many small shapes meet it fast.
+
+    >>> disc = shapely.Point(0, 0).buffer(1000.0, quad_segs=500)
+    >>> pieces = tiles(disc)
+    >>> len(pieces) > 4, round(float(shapely.area(pieces).sum() / disc.area), 6)
+    (True, 1.0)
+    """
+    done: list[Any] = []
+    waiting = list(shapely.get_parts(ground))
+    while waiting:
+        piece = waiting.pop()
+        if piece.is_empty or piece.area == 0:
+            continue
+        if shapely.get_num_coordinates(piece) <= most_vertices:
+            done.append(piece)
+            continue
+        west, south, east, north = piece.bounds
+        if east - west >= north - south:
+            middle = (west + east) / 2
+            halves = [(west, south, middle, north), (middle, south, east, north)]
+        else:
+            middle = (south + north) / 2
+            halves = [(west, south, east, middle), (west, middle, east, north)]
+        for half in halves:
+            clipped = shapely.intersection(piece, shapely.box(*half))
+            waiting.extend(part for part in shapely.get_parts(clipped) if part.geom_type == "Polygon")
+    return np.array(done, dtype=object)
+
+
+def _prolonged(chain: LineString, by_m: float, zones: Any) -> LineString:
+    """The line with both ends carried on straight."""
+    reach = min(TREND_M, chain.length / 2)
+    vertices = np.asarray(chain.coords)
+    inner = [np.asarray(chain.interpolate(at).coords[0]) for at in (reach, chain.length - reach)]
+    before = _carried_on(chain, vertices[0], inner[0], by_m, zones)
+    after = _carried_on(chain, vertices[-1], inner[1], by_m, zones)
+    return LineString(np.vstack([before, vertices, after]))
+
+
+def _carried_on(
+    chain: LineString, end: NDArray[np.float64], inner: NDArray[np.float64], by_m: float, zones: Any
+) -> NDArray[np.float64]:
+    """Where the line goes on beyond its end: past the zones, not through them, and else in its own direction."""
+    outward = end - inner
+    trend = np.arctan2(outward[1], outward[0])
+    # From the trend outwards to both sides, so that the least turn wins among equals.
+    turns = np.radians(np.array([turn * side for turn in range(0, 136, 5) for side in (1, -1)][1:]))
+    directions = np.stack([np.cos(trend + turns), np.sin(trend + turns)], axis=1)
+    starts = end + 1.0 * directions
+    rays = shapely.linestrings(np.stack([starts, end + by_m * directions], axis=1))
+    through = shapely.length(shapely.intersection(rays, zones))
+    through = np.where(shapely.intersects(rays, chain), through + by_m, through)
+    best = int(np.argmax(through <= through.min() + 200.0))
+    beyond: NDArray[np.float64] = end + by_m * directions[best]
+    return beyond

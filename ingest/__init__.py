@@ -1,0 +1,1 @@
+"""What comes in: the cell-attachment contract, the release contract, door checks, file sources."""

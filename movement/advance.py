@@ -1,0 +1,481 @@
+"""From sightings to counted movements: one hour of one token-day, as a pure function on tables.
+
+`advance` takes what is remembered of every token (the carry-over) and the sightings of hour P; it settles the hour before
+and gives its counts and the next carry-over. The rules and their order are design.md, section 5; `docs/movement.md` says
+what each of them over- or under-counts. Nothing here depends on other tokens, on the order of rows or on the clock.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ingest.release import Direction
+from movement.ground import INLAND, Ground
+from movement.sighting import Side
+
+HOUR_MS = 3_600_000
+FLIP_MS = HOUR_MS
+"""Two opposite movements this close, on overlapping footprints, are radio and no movement; also the crossing-point reach."""
+SILENCE_MS = 6 * HOUR_MS
+"""A departure after a longer silence at home is not counted: nobody knows where the token was."""
+
+SIGHTING_SCHEMA = pl.Schema({"token": pl.Binary(), "event_time": pl.Int64(), "cell": pl.Int32(), "side": pl.Int8()})
+"""token: 16 bytes; event_time: ms since 1970 UTC; cell: row of the located plan or -1; side: movement.sighting.Side."""
+
+_PENDING = pl.Struct(
+    {
+        "at": pl.Int64(),
+        "direction": pl.Int8(),
+        "cell": pl.Int32(),
+        "zone": pl.Int32(),
+        "crossing_point": pl.Int32(),
+        "silent": pl.Boolean(),
+        "looking": pl.Boolean(),
+    }
+)
+CARRY_OVER_SCHEMA = pl.Schema(
+    {
+        "token": pl.Binary(),
+        "state": pl.Int8(),
+        "cell": pl.Int32(),
+        "home_at": pl.Int64(),
+        "crossing_point": pl.Int32(),
+        "crossing_point_at": pl.Int64(),
+        "from_abroad_at": pl.Int64(),
+        "arrivals": pl.Int8(),
+        "departures": pl.Int8(),
+        "pending": pl.List(_PENDING),
+    }
+)
+"""What is remembered of a token until its token-day ends, and no longer; one row a token, sorted by token."""
+
+COUNT_SCHEMA = pl.Schema({"zone": pl.Int32(), "direction": pl.Int8(), "count": pl.Int64()})
+DIRECTIONS = (Direction.ARRIVAL, Direction.DEPARTURE)
+_ARRIVAL, _DEPARTURE = 0, 1
+
+_HOME, _ABROAD, _ENDED = 0, 1, 2
+_STATE_OF_SIDE = np.array([_HOME, _HOME, _HOME, _ABROAD, _ENDED], dtype=np.int8)
+_NEVER = np.int64(-(2**62))
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the rows and candidate movements of one step; adds up exactly (notes/reliability.md, section 2)."""
+
+    sightings: int = 0
+    distinct: int = 0
+    duplicate: int = 0
+    candidates: int = 0
+    counted: int = 0
+    flip: int = 0
+    outside_6h: int = 0
+    inland: int = 0
+    same_zone_hour: int = 0
+    over_k: int = 0
+    pending_before: int = 0
+    pending_after: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The settled hour's exact counts (COUNT_SCHEMA; they stay in the closing process), the next carry-over, the tally."""
+
+    counts: pl.DataFrame
+    carry_over: pl.DataFrame
+    tally: Tally
+
+
+def empty_carry_over() -> pl.DataFrame:
+    """What is remembered at the turn of the token-day: nothing."""
+    return pl.DataFrame(schema=CARRY_OVER_SCHEMA)
+
+
+def advance(carry_over: pl.DataFrame, sightings: pl.DataFrame, ground: Ground, *, hour_start_ms: int, k: int) -> Step:
+    """Settle the hour before `hour_start_ms` with the sightings of the hour that starts there.
+
+    `carry_over` (CARRY_OVER_SCHEMA) is the one that the step for the hour before gave; `sightings` (SIGHTING_SCHEMA) are
+    all rows of the hour, in any order, equal rows any number of times. Raises ValueError if a row lies outside the hour.
+    """
+    distinct = sightings.unique()
+    if distinct.height:
+        first, last = distinct["event_time"].min(), distinct["event_time"].max()
+        if not hour_start_ms <= first <= last < hour_start_ms + HOUR_MS:  # type: ignore[operator]
+            raise ValueError("a sighting lies outside the hour of its partition")
+    rows = _Rows.of(carry_over, distinct, ground)
+    derived = _derive(rows, ground)
+    pending, pending_owner = _continue_pending(carry_over, rows)
+    movements = _Movements.joined(pending, pending_owner, derived)
+    kept = movements.take(_survivors(movements, ground))
+    settled = kept.at < hour_start_ms
+    counts, owners, directions, fates = _count(kept.take(settled), rows, k)
+    following = _remember(rows, kept.take(~settled), owners, directions)
+    tally = Tally(
+        sightings=sightings.height,
+        distinct=distinct.height,
+        duplicate=sightings.height - distinct.height,
+        candidates=len(derived.at),
+        flip=len(movements.at) - len(kept.at),
+        pending_before=len(pending.at),
+        pending_after=int((~settled).sum()),
+        **fates,
+    )
+    return Step(counts, following, tally)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Seeds (one a remembered token, first) and distinct sightings, sorted by token and then by the order of rows."""
+
+    tokens: pl.Series  # per group
+    owner: NDArray[np.int64]  # group of each row
+    first: NDArray[np.bool_]
+    seed: NDArray[np.bool_]
+    at: NDArray[np.int64]
+    state: NDArray[np.int8]
+    from_abroad: NDArray[np.bool_]
+    from_elsewhere: NDArray[np.bool_]
+    cell: NDArray[np.int32]
+    zone: NDArray[np.int32]
+    crossing_point: NDArray[np.int32]  # the crossing-point zone that the row vouches for, or INLAND
+    crossing_point_at: NDArray[np.int64]
+    from_abroad_at: NDArray[np.int64]
+    counted: NDArray[np.int64]  # (groups, 2) movements counted so far today
+    stay_start: NDArray[np.int64]
+    stay_end: NDArray[np.int64]
+    flip: NDArray[np.bool_]
+    repeat: NDArray[np.bool_]
+    last: NDArray[np.int64]  # last row of each group
+
+    @classmethod
+    def of(cls, carry_over: pl.DataFrame, distinct: pl.DataFrame, ground: Ground) -> "_Rows":
+        seeds = carry_over.select(
+            "token",
+            pl.lit(True).alias("seed"),
+            pl.col("home_at").alias("at"),
+            "state",
+            pl.lit(int(Side.HOME), pl.Int8).alias("side"),
+            "cell",
+            "crossing_point",
+            "crossing_point_at",
+            "from_abroad_at",
+            "arrivals",
+            "departures",
+        )
+        sides = distinct["side"].to_numpy()
+        news = distinct.select(
+            "token",
+            pl.lit(False).alias("seed"),
+            pl.col("event_time").alias("at"),
+            pl.Series("state", _STATE_OF_SIDE[sides], pl.Int8),
+            "side",
+            "cell",
+            pl.lit(INLAND, pl.Int32).alias("crossing_point"),
+            pl.lit(int(_NEVER), pl.Int64).alias("crossing_point_at"),
+            pl.lit(int(_NEVER), pl.Int64).alias("from_abroad_at"),
+            pl.lit(0, pl.Int8).alias("arrivals"),
+            pl.lit(0, pl.Int8).alias("departures"),
+        )
+        table = pl.concat([seeds, news]).sort(
+            ["token", "seed", "at", "state", "cell", "side"], descending=[False, True, False, False, False, False]
+        )
+        token = table["token"]
+        n = table.height
+        first = (token != token.shift(1)).fill_null(True).to_numpy() if n else np.zeros(0, bool)
+        owner = np.cumsum(first) - 1
+        seed = table["seed"].to_numpy()
+        at = table["at"].to_numpy()
+        state = table["state"].to_numpy()
+        side = table["side"].to_numpy()
+        cell = table["cell"].to_numpy()
+        zone = ground.zones_of(cell)
+        home = state == _HOME
+        from_abroad = (side == Side.HOME_FROM_ABROAD) & ~seed
+        from_elsewhere = (side == Side.HOME_FROM_ELSEWHERE) & ~seed
+        in_crossing_point = home & (zone >= 0) & ground.is_crossing_point[np.maximum(zone, 0)] & ~seed
+        crossing_point = np.where(in_crossing_point, zone, table["crossing_point"].to_numpy()).astype(np.int32)
+        crossing_point_at = np.where(in_crossing_point, at, table["crossing_point_at"].to_numpy())
+
+        before = np.arange(n) - 1
+        state_before = np.where(first, _ENDED, state[before]) if n else state
+        named_at = np.where(from_abroad, at, table["from_abroad_at"].to_numpy())
+        named = named_at > _NEVER
+        group_start = _latest(first)
+        last_named = _latest(named)
+        named_before = np.where(first, -1, last_named[before]) if n else last_named
+        has_named = named_before >= group_start
+        since = at - np.where(has_named, named_at[np.maximum(named_before, 0)], _NEVER)
+        repeat = from_abroad & has_named & (since <= FLIP_MS)
+        was_home = (state_before == _HOME) & ~first
+        flip = np.zeros(n, bool)
+        asked = np.flatnonzero(from_abroad & was_home & ~repeat)
+        flip[asked] = (at[asked] - at[asked - 1] <= FLIP_MS) & ground.overlap(cell[asked - 1], cell[asked])
+
+        enters = home & (first | ~was_home | from_elsewhere | (from_abroad & ~repeat & ~flip))
+        starts = first | ~home | enters
+        stay_start = _latest(starts)
+        stay_end = _next(np.append(starts[1:], True)) if n else stay_start
+        last = np.flatnonzero(np.append(first[1:], True)) if n else np.zeros(0, np.int64)
+        table_counted = np.stack([table["arrivals"].to_numpy(), table["departures"].to_numpy()], axis=1).astype(
+            np.int64
+        )
+        return cls(
+            tokens=token.filter(pl.Series(first)),
+            owner=owner,
+            first=first,
+            seed=seed,
+            at=at,
+            state=state,
+            from_abroad=from_abroad,
+            from_elsewhere=from_elsewhere,
+            cell=cell,
+            zone=zone,
+            crossing_point=crossing_point,
+            crossing_point_at=crossing_point_at,
+            from_abroad_at=named_at,
+            counted=table_counted[first],
+            stay_start=stay_start,
+            stay_end=stay_end,
+            flip=flip,
+            repeat=repeat,
+            last=last,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Movements:
+    """Movements in the order in which they happened to each token."""
+
+    owner: NDArray[np.int64]
+    at: NDArray[np.int64]
+    direction: NDArray[np.int8]
+    cell: NDArray[np.int32]
+    zone: NDArray[np.int32]
+    crossing_point: NDArray[np.int32]
+    silent: NDArray[np.bool_]
+    looking: NDArray[np.bool_]
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.int64]) -> "_Movements":
+        return _Movements(*(getattr(self, name)[which] for name in self.__slots__))
+
+    @classmethod
+    def joined(cls, pending: "_Movements", owner: NDArray[np.int64], derived: "_Movements") -> "_Movements":
+        columns = [np.concatenate([getattr(pending, name), getattr(derived, name)]) for name in cls.__slots__]
+        columns[0] = np.concatenate([owner, derived.owner])
+        return cls(*columns).take(np.argsort(columns[0], kind="stable"))
+
+
+def _latest(mark: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each row the index of the latest marked row up to it, or -1."""
+    return np.maximum.accumulate(np.where(mark, np.arange(len(mark)), -1)) if len(mark) else np.zeros(0, np.int64)
+
+
+def _next(mark: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """For each row the index of the first marked row from it on, or the number of rows."""
+    n = len(mark)
+    if not n:
+        return np.zeros(0, np.int64)
+    return np.minimum.accumulate(np.where(mark, np.arange(n), n)[::-1])[::-1]
+
+
+def _derive(rows: _Rows, ground: Ground) -> _Movements:
+    """Every change of side, with the crossing point that vouches for it; cancelling and counting come later."""
+    n = len(rows.at)
+    before = np.maximum(np.arange(n) - 1, 0)
+    state_before = np.where(rows.first, _ENDED, rows.state[before]) if n else rows.state
+    home = (rows.state == _HOME) & ~rows.seed
+    named = rows.from_abroad & (state_before != _ABROAD) & ~rows.repeat & ~rows.flip
+    arrival = home & (((state_before == _ABROAD) & ~rows.from_elsewhere) | named)
+    departure = (rows.state == _ABROAD) & ~rows.seed & (state_before == _HOME)
+    index = np.flatnonzero(arrival | departure)
+    leaves = departure[index]
+    side = np.where(leaves, index - 1, index)  # the home-side sighting
+
+    vouches = rows.crossing_point >= 0
+    earlier = _latest(vouches)[side]
+    near_departure = (earlier >= rows.stay_start[side]) & (
+        rows.at[index] - rows.crossing_point_at[np.maximum(earlier, 0)] <= FLIP_MS
+    )
+    later, near_arrival = _first_in_stay(rows, index, rows.at[index])
+    vouched = np.where(leaves, near_departure, near_arrival)
+    voucher = np.where(leaves, earlier, later)
+    return _Movements(
+        owner=rows.owner[index],
+        at=rows.at[index],
+        direction=leaves.astype(np.int8),
+        cell=rows.cell[side],
+        zone=rows.zone[side],
+        crossing_point=_zone_of(rows, voucher, vouched),
+        silent=leaves & (rows.at[index] - rows.at[side] > SILENCE_MS),
+        looking=~leaves & ~vouched & _stay_is_open(rows, index),
+    )
+
+
+def _first_in_stay(
+    rows: _Rows, index: NDArray[np.int64], at: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The first sighting in a crossing point from each row to the end of its stay, and whether it is near `at`."""
+    n = len(rows.at)
+    found = _next((rows.crossing_point >= 0) & ~rows.seed)[index] if n else index
+    inside = np.minimum(found, max(n - 1, 0))
+    near = (found <= rows.stay_end[index]) & (found < n)
+    near &= (rows.at[inside] - at <= FLIP_MS) if n else False
+    return inside, near
+
+
+def _zone_of(rows: _Rows, voucher: NDArray[np.int64], vouched: NDArray[np.bool_]) -> NDArray[np.int32]:
+    if not len(rows.at):
+        return np.zeros(0, np.int32)
+    return np.where(vouched, rows.crossing_point[np.maximum(voucher, 0)], INLAND).astype(np.int32)
+
+
+def _stay_is_open(rows: _Rows, index: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether the stay of each row may go on in the next hour."""
+    open_stay: NDArray[np.bool_] = rows.stay_end[index] == rows.last[rows.owner[index]]
+    return open_stay
+
+
+def _continue_pending(carry_over: pl.DataFrame, rows: _Rows) -> tuple[_Movements, NDArray[np.int64]]:
+    """The movements still pending, with what this hour adds about their crossing points; and their owners' groups."""
+    listed = carry_over.select("token", "pending").explode("pending", empty_as_null=False, keep_nulls=False)
+    table = listed.unnest("pending") if listed.height else None
+    if table is None:
+        none = np.zeros(0, np.int64)
+        flags = np.zeros(0, np.bool_)
+        small = np.zeros(0, np.int32)
+        return _Movements(none, none, np.zeros(0, np.int8), small, small, small, flags, flags), none
+    groups = pl.DataFrame({"token": rows.tokens, "owner": np.arange(len(rows.tokens))})
+    owner = table.select("token").join(groups, on="token", how="left", maintain_order="left")["owner"].to_numpy()
+    seeds = np.flatnonzero(rows.first)[owner]
+    looking = table["looking"].to_numpy()
+    at = table["at"].to_numpy()
+    voucher, near = _first_in_stay(rows, seeds, at)
+    vouched = looking & near
+    pending = _Movements(
+        owner=owner,
+        at=at,
+        direction=table["direction"].to_numpy(),
+        cell=table["cell"].to_numpy(),
+        zone=table["zone"].to_numpy(),
+        crossing_point=np.where(vouched, rows.crossing_point[voucher], table["crossing_point"].to_numpy()).astype(
+            np.int32
+        ),
+        silent=table["silent"].to_numpy(),
+        looking=looking & ~vouched & _stay_is_open(rows, seeds),
+    )
+    return pending, owner
+
+
+def _survivors(movements: _Movements, ground: Ground) -> NDArray[np.bool_]:
+    """Which movements are left when opposite pairs within the hour on overlapping footprints cancel, like brackets."""
+    n = len(movements.at)
+    alive = np.ones(n, bool)
+    if n < 2:
+        return alive
+    apart = (movements.owner[1:] != movements.owner[:-1]) | (movements.at[1:] - movements.at[:-1] > FLIP_MS)
+    starts = np.flatnonzero(np.append(True, apart))
+    ends = np.append(starts[1:], n)
+    crowded = ends - starts > 1
+    overlapping = frozenset(ground.overlapping.tolist()) if crowded.any() else frozenset()
+    cells = ground.cells
+    for start, end in zip(starts[crowded].tolist(), ends[crowded].tolist(), strict=True):
+        at = movements.at[start:end].tolist()
+        direction = movements.direction[start:end].tolist()
+        cell = movements.cell[start:end].tolist()
+        open_brackets: list[int] = []
+        for i in range(end - start):
+            if open_brackets:
+                j = open_brackets[-1]
+                same_place = cell[i] == cell[j] or cell[j] * cells + cell[i] in overlapping
+                if direction[i] != direction[j] and at[i] - at[j] <= FLIP_MS and same_place:
+                    open_brackets.pop()
+                    alive[start + i] = alive[start + j] = False
+                    continue
+            open_brackets.append(i)
+    return alive
+
+
+def _count(
+    settled: _Movements, rows: _Rows, k: int
+) -> tuple[pl.DataFrame, NDArray[np.int64], NDArray[np.int8], dict[str, int]]:
+    """The counts of the settled hour within the contribution bound; who was counted, and what became of the others."""
+    zone = np.where(settled.crossing_point >= 0, settled.crossing_point, settled.zone)
+    placed = ~settled.silent & (zone >= 0)
+    table = pl.DataFrame(
+        {"owner": settled.owner[placed], "direction": settled.direction[placed], "zone": zone[placed].astype(np.int32)}
+    )
+    single = table.unique(maintain_order=True, keep="first")
+    spent = rows.counted[single["owner"].to_numpy(), single["direction"].to_numpy()]
+    ranked = single.with_columns(
+        pl.int_range(pl.len()).over("owner", "direction").alias("rank"), pl.Series("spent", spent)
+    )
+    counted = ranked.filter(pl.col("rank") + pl.col("spent") < k)
+    counts = (
+        counted.group_by("zone", "direction")
+        .agg(pl.len().cast(pl.Int64).alias("count"))
+        .sort("zone", "direction")
+        .select(COUNT_SCHEMA.names())
+    )
+    fates = {
+        "outside_6h": int(settled.silent.sum()),
+        "inland": int((~settled.silent & (zone < 0)).sum()),
+        "same_zone_hour": table.height - single.height,
+        "over_k": single.height - counted.height,
+        "counted": counted.height,
+    }
+    return counts, counted["owner"].to_numpy(), counted["direction"].to_numpy(), fates
+
+
+def _remember(
+    rows: _Rows, pending: _Movements, owners: NDArray[np.int64], directions: NDArray[np.int8]
+) -> pl.DataFrame:
+    """The next carry-over: what the rules need of each token and nothing else."""
+    groups = len(rows.tokens)
+    counted = rows.counted.copy()
+    np.add.at(counted, (owners, directions), 1)
+    last = rows.last
+    home = rows.state[last] == _HOME if groups else np.zeros(0, bool)
+    voucher = _latest(rows.crossing_point >= 0)[last] if groups else last
+    vouched = home & (voucher >= rows.stay_start[last]) if groups else home
+    named = _latest(rows.from_abroad_at > _NEVER)[last] if groups else last
+    has_named = (named >= np.flatnonzero(rows.first)) if groups else home
+    tracks = pl.DataFrame(
+        {
+            "token": rows.tokens,
+            "state": rows.state[last],
+            "cell": np.where(home, rows.cell[last], INLAND).astype(np.int32),
+            "home_at": np.where(home, rows.at[last], _NEVER),
+            "crossing_point": _zone_of(rows, voucher, vouched) if groups else np.zeros(0, np.int32),
+            "crossing_point_at": np.where(vouched, rows.crossing_point_at[np.maximum(voucher, 0)], _NEVER)
+            if groups
+            else np.zeros(0, np.int64),
+            "from_abroad_at": np.where(has_named, rows.from_abroad_at[np.maximum(named, 0)], _NEVER)
+            if groups
+            else np.zeros(0, np.int64),
+            "arrivals": counted[:, _ARRIVAL].astype(np.int8),
+            "departures": counted[:, _DEPARTURE].astype(np.int8),
+            "owner": np.arange(groups),
+        }
+    )
+    fields = {name: getattr(pending, name) for name in _Movements.__slots__}
+    waiting = (
+        pl.DataFrame(fields)
+        .group_by("owner", maintain_order=True)
+        .agg(pl.struct([name for name in fields if name != "owner"]).alias("pending"))
+    )
+    return (
+        tracks.join(waiting, on="owner", how="left", maintain_order="left")
+        .with_columns(pl.col("pending").fill_null(pl.lit([], dtype=pl.List(_PENDING))))
+        .filter(
+            (pl.col("state") != _ENDED)
+            | (pl.col("pending").list.len() > 0)
+            | (pl.col("from_abroad_at") > int(_NEVER))
+            | (pl.col("arrivals") + pl.col("departures") > 0)
+        )
+        .select(CARRY_OVER_SCHEMA.names())
+        .cast(dict(CARRY_OVER_SCHEMA))  # type: ignore[arg-type]
+    )

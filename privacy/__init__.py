@@ -1,0 +1,1 @@
+"""What may be said: the mechanism, what it costs, the ledger of what was said, and suppression."""
