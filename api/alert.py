@@ -14,6 +14,7 @@ from ingest.release import Contract, Digest, Direction, Name, UtcHour
 
 _LONG_NUMBER = re.compile(r"\d{7}|\.\d{4}")
 
+Acted = Annotated[StrictStr, Field(pattern=r"^[a-z]{1,20}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Version = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._+-]{0,95}$")]
 
 
@@ -26,12 +27,11 @@ class AlertStatus(StrEnum):
 
 
 class Severity(StrEnum):
-    """How far from usual, in the words of CAP 1.2."""
+    """How many movements too many, and how sure."""
 
-    MINOR = "minor"
     MODERATE = "moderate"
-    SEVERE = "severe"
-    EXTREME = "extreme"
+    HIGH = "high"
+    VERY_HIGH = "very_high"
 
 
 class Disposition(StrEnum):
@@ -59,8 +59,8 @@ Reason = Annotated[StrictStr, Field(min_length=1, max_length=300), AfterValidato
 class Estimate(Contract):
     """A number of movements and the interval it is believed to lie in."""
 
-    value: float
-    interval: tuple[float, float]
+    value: int | float
+    interval: tuple[int | float, int | float]
 
     @model_validator(mode="after")
     def _lies_the_right_way_round(self) -> Self:
@@ -72,8 +72,8 @@ class Estimate(Contract):
 class CarrierCoverage(Contract):
     """How many carriers should have spoken of the alert's windows, and how many did."""
 
-    carriers_expected: Annotated[StrictInt, Field(ge=0)]
-    carriers_present: Annotated[StrictInt, Field(ge=0)]
+    expected: Annotated[StrictInt, Field(ge=0)]
+    present: Annotated[StrictInt, Field(ge=0)]
 
 
 class Alert(Contract):
@@ -83,7 +83,7 @@ class Alert(Contract):
     revision: Annotated[StrictInt, Field(ge=1, description="counts up; assigned by the centre's store")] = 1
     status: AlertStatus = AlertStatus.OPEN
     exercise: Annotated[StrictBool, Field(description="an exercise, run the whole way and marked as one")] = False
-    simulated: Annotated[StrictBool, Field(description="rests on a replay or simulation; set by the store")] = False
+    simulated: Annotated[StrictBool, Field(description="rests on a replay or simulation")] = False
     sector_id: Name
     zone_ids: Annotated[tuple[Name, ...], Field(min_length=1)]
     direction: Direction
@@ -99,9 +99,8 @@ class Alert(Contract):
     model_version: Version
     policy_version: Version
     disposition: Disposition | None = None
-    release_digests: Annotated[
-        tuple[Digest, ...], Field(description="the releases of its windows, which it rests on; set by the store")
-    ] = ()
+    closed_by: Annotated[Acted | None, Field(description="the role that closed it, or `system`")] = None
+    release_digests: Annotated[tuple[Digest, ...], Field(min_length=1, description="the releases it rests on")]
 
     @model_validator(mode="after")
     def _covers_whole_hours(self) -> Self:
@@ -129,24 +128,25 @@ def acknowledged(alert: Alert) -> Alert:
     return alert.model_copy(update={"status": AlertStatus.ACKNOWLEDGED})
 
 
-def closed(alert: Alert, disposition: Disposition) -> Alert:
+def closed(alert: Alert, disposition: Disposition, who: str) -> Alert:
     """The alert with its disposition. One that closed by itself may still be told what it was, once."""
     if alert.disposition is not None:
         raise TransitionRefused("an alert is given its disposition once")
-    return alert.model_copy(update={"status": AlertStatus.CLOSED, "disposition": disposition})
+    return alert.model_copy(update={"status": AlertStatus.CLOSED, "disposition": disposition, "closed_by": who})
 
 
 def revised(current: Alert, detected: Alert) -> Alert:
-    """The current alert with what the detector now says of it; what a desk decided stands.
+    """The current alert with what the detector now says of it; what a desk did stands.
 
-    A disposition keeps an alert closed, an acknowledgement survives new figures, and an alert that closed by itself
-    opens again when its movement turns unusual again.
+    A closed alert is told to its end, and an acknowledgement survives new figures.
     """
-    status = detected.status
-    if current.disposition is not None:
-        status = AlertStatus.CLOSED
-    elif current.status is AlertStatus.ACKNOWLEDGED and detected.status is AlertStatus.OPEN:
-        status = AlertStatus.ACKNOWLEDGED
+    if current.status is AlertStatus.CLOSED:
+        return current
+    keeps_note = current.status is AlertStatus.ACKNOWLEDGED and detected.status is AlertStatus.OPEN
     return detected.model_copy(
-        update={"revision": current.revision, "status": status, "disposition": current.disposition}
+        update={
+            "revision": current.revision,
+            "status": current.status if keeps_note else detected.status,
+            "disposition": None,
+        }
     )

@@ -136,6 +136,7 @@ release = Table(
     Column("received_at", UtcDateTime, nullable=False),
     Index(None, "window_start", "carrier", "level"),
     Index(None, "token_day_start", "carrier"),
+    Index(None, "digest"),
 )
 
 zone_count = Table(
@@ -169,6 +170,7 @@ expectation = Table(
     Column("excess", Double),
     Column("tail_p", Double),
     Column("state", String(16), nullable=False),
+    Column("abstained", String(16), comment="why a complete zone-hour is not judged"),
     Column("model_version", _VERSION, nullable=False),
     Column("policy_version", _VERSION, nullable=False),
     Index(None, "window_start", "zone_id", "direction"),
@@ -251,12 +253,13 @@ model_bundle = Table(
 policy = Table(
     "policy",
     metadata,
-    Column("version", _VERSION, primary_key=True),
-    Column("thresholds", Text, nullable=False),
+    Column("policy_version", _VERSION, primary_key=True),
+    Column("document", Text, nullable=False),
     Column("valid_from", UtcDateTime, nullable=False),
-    Column("signed_by", Text, nullable=False, comment="the names that stand for it, as a JSON list"),
+    Column("proposed_by", String(120), nullable=False),
+    Column("approved_by", String(120), comment="a second name; null where no one approved it yet"),
     Column("reason", Text, nullable=False),
-    Column("previous", _VERSION, ForeignKey("policy.version")),
+    Column("previous", _VERSION, ForeignKey("policy.policy_version")),
     Column("recorded_at", UtcDateTime, nullable=False),
     UniqueConstraint("valid_from"),
 )

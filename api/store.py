@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import (
     ColumnElement,
@@ -27,12 +27,16 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from api import schema
 from api.alert import Alert, AlertStatus, Disposition, acknowledged, closed, revised
 from ingest.release import HOUR, Level, Release
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 DAY = timedelta(days=1)
 RETENTION = timedelta(days=730)
@@ -42,6 +46,10 @@ _BUSY_MS = 30_000
 
 Document = dict[str, Any]
 Columns = dict[str, list[Any]]
+
+
+StoreFault = SQLAlchemyError
+"""What the database raises when it does not answer."""
 
 
 class StoreRefused(ValueError):
@@ -157,12 +165,16 @@ def _open(url: URL) -> Engine:
     return engine
 
 
-def _insert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+def _insert(table: Table, dialect: str) -> "sqlite.Insert | postgresql.Insert":
     """The dialect's own INSERT, which knows ON CONFLICT."""
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
-def upsert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+def upsert(table: Table, dialect: str) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that replaces the row with the same primary key."""
     statement = _insert(table, dialect)
     keys = [column.name for column in table.primary_key]
@@ -170,7 +182,7 @@ def upsert(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
     return statement.on_conflict_do_update(index_elements=keys, set_=values)
 
 
-def insert_once(table: Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
+def insert_once(table: Table, dialect: str) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that leaves a row with the same primary key as it is."""
     return _insert(table, dialect).on_conflict_do_nothing(index_elements=list(table.primary_key))
 
@@ -213,11 +225,6 @@ class Store:
     def close(self) -> None:
         """Let go of every connection."""
         self._engine.dispose()
-
-    def ping(self) -> None:
-        """Ask the database for a sign of life; raises what the database raises."""
-        with self._read() as connection:
-            connection.execute(select(schema.counter.c.value)).all()
 
     # Carriers and grids.
 
@@ -441,15 +448,15 @@ class Store:
     def save_alerts(self, documents: Iterable[Mapping[str, Any]], *, recorded_at: datetime) -> list[Document]:
         """Record the alerts that say something new, each as the next revision; gives those revisions.
 
-        The store numbers revisions, marks simulated alerts and lists the releases of an alert's windows; what the
-        documents hold in those places is not read.
+        The store numbers the revisions, whatever number a document holds, and refuses an alert that rests on releases
+        it does not have. A closed alert is never changed.
         """
         with self._write() as connection:
             return self._write_alerts(connection, documents, recorded_at)
 
     def _write_expectations(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
         names = [column.name for column in schema.expectation.columns]
-        batch = [{name: row[name] for name in names} for row in rows]
+        batch = [{name: row.get(name) for name in names} for row in rows]
         if batch:
             connection.execute(upsert(schema.expectation, self._dialect), batch)
 
@@ -458,7 +465,7 @@ class Store:
     ) -> list[Document]:
         written = []
         for document in documents:
-            detected = self._with_releases(connection, Alert.model_validate(document))
+            detected = self._resting(connection, Alert.model_validate(document))
             current = self._alert(connection, detected.alert_id)
             if current is None:
                 alert = detected.model_copy(update={"revision": 1, "disposition": None})
@@ -466,23 +473,18 @@ class Store:
                 continue
             alert = revised(current, detected)
             if alert != current:
-                act = "revised" if alert.status is current.status else "closed" if _is_closed(alert) else "reopened"
+                act = "closed" if alert.status is AlertStatus.CLOSED else "revised"
                 written.append(self._write_revision(connection, _next(alert), recorded_at, "detector", act))
         return written
 
-    def _with_releases(self, connection: Connection, alert: Alert) -> Alert:
+    def _resting(self, connection: Connection, alert: Alert) -> Alert:
+        """The alert, if the releases it rests on are here; simulated if one of them is."""
         release = schema.release.c
-        rows = connection.execute(
-            select(release.digest, release.simulated)
-            .where(release.window_start >= alert.window_start, release.window_start < alert.window_end)
-            .order_by(release.window_start, release.carrier, release.level)
-        ).all()
-        return alert.model_copy(
-            update={
-                "release_digests": tuple(row.digest for row in rows),
-                "simulated": any(row.simulated for row in rows),
-            }
-        )
+        digests = set(alert.release_digests)
+        rows = connection.execute(select(release.digest, release.simulated).where(release.digest.in_(digests))).all()
+        if {row.digest for row in rows} != digests:
+            raise StoreRefused("an alert rests on releases of this store")
+        return alert.model_copy(update={"simulated": alert.simulated or any(row.simulated for row in rows)})
 
     def _alert(self, connection: Connection, alert_id: str) -> Alert | None:
         statement = select(schema.alert.c.document).where(schema.alert.c.alert_id == alert_id).with_for_update()
@@ -547,7 +549,7 @@ class Store:
     ) -> Document:
         """The alert after it was given its disposition. Raises as `acknowledge_alert` does."""
         with self._write() as connection:
-            alert = closed(self._at_revision(connection, alert_id, revision), disposition)
+            alert = closed(self._at_revision(connection, alert_id, revision), disposition, who)
             return self._write_revision(connection, _next(alert), at, who, "closed")
 
     def _at_revision(self, connection: Connection, alert_id: str, revision: int) -> Alert:
@@ -566,6 +568,13 @@ class Store:
             .where(table.status != AlertStatus.CLOSED.value)
             .order_by(table.window_end.desc(), table.alert_id)
         )
+        with self._read() as connection:
+            return [_load(document) for document in connection.execute(statement).scalars()]
+
+    def alerts_ending_after(self, at: datetime) -> list[Document]:
+        """The alerts, closed ones included, whose windows end after an instant, oldest windows first."""
+        table = schema.alert.c
+        statement = select(table.document).where(table.window_end > at).order_by(table.window_start, table.alert_id)
         with self._read() as connection:
             return [_load(document) for document in connection.execute(statement).scalars()]
 
@@ -678,53 +687,32 @@ class Store:
 
     # Policies, armings, model bundles.
 
-    def put_policy(
-        self,
-        version: str,
-        thresholds: Mapping[str, Any],
-        *,
-        valid_from: datetime,
-        signed_by: Sequence[str],
-        reason: str,
-        recorded_at: datetime,
-    ) -> None:
-        """Record a thresholds policy. It names its signers, its reason and what it replaces, and is never rewritten."""
-        if not signed_by or not all(name.strip() for name in signed_by) or not reason.strip():
-            raise StoreRefused("a policy has at least one signer and a reason")
-        table = schema.policy
-        row = {
-            "version": version,
-            "thresholds": _dump(thresholds),
-            "valid_from": valid_from,
-            "signed_by": _dump(list(signed_by)),
-            "reason": reason,
-        }
+    def put_policy(self, document: Mapping[str, Any], *, recorded_at: datetime) -> None:
+        """Record a thresholds policy, in force from its `valid_from`; once recorded it is never rewritten.
+
+        The document holds `policy_version, valid_from, proposed_by, approved_by, reason, previous` and its thresholds.
+        """
+        row = {key: document[key] for key in ("policy_version", "proposed_by", "approved_by", "reason", "previous")}
+        row |= {"valid_from": datetime.fromisoformat(document["valid_from"]), "document": _dump(document)}
+        if not (row["proposed_by"] or "").strip() or not (row["reason"] or "").strip():
+            raise StoreRefused("a policy names who proposed it and why")
+        table = schema.policy.c
         with self._write() as connection:
-            known = connection.execute(select(table).where(table.c.version == version)).one_or_none()
-            if known is not None:
-                if {name: known._mapping[name] for name in row} != row:
-                    raise StoreRefused("a policy version is never rewritten")
-                return
-            previous = connection.execute(
-                select(table.c.version)
-                .where(table.c.valid_from < valid_from)
-                .order_by(table.c.valid_from.desc())
-                .limit(1)
+            known = connection.execute(
+                select(table.document).where(table.policy_version == row["policy_version"])
             ).scalar_one_or_none()
-            connection.execute(table.insert(), row | {"previous": previous, "recorded_at": recorded_at})
+            if known is None:
+                connection.execute(schema.policy.insert(), row | {"recorded_at": recorded_at})
+            elif known != row["document"]:
+                raise StoreRefused("a policy version is never rewritten")
 
     def active_policy(self, at: datetime) -> Document | None:
-        """The thresholds policy in force: `version, thresholds, valid_from, signed_by, reason, previous`."""
-        table = schema.policy
-        statement = select(table).where(table.c.valid_from <= at).order_by(table.c.valid_from.desc()).limit(1)
+        """The document of the thresholds policy in force at an instant."""
+        table = schema.policy.c
+        statement = select(table.document).where(table.valid_from <= at).order_by(table.valid_from.desc()).limit(1)
         with self._read() as connection:
-            row = connection.execute(statement).one_or_none()
-        if row is None:
-            return None
-        return dict(row._mapping) | {
-            "thresholds": json.loads(row.thresholds),
-            "signed_by": json.loads(row.signed_by),
-        }
+            document = connection.execute(statement).scalar_one_or_none()
+        return None if document is None else _load(document)
 
     def put_arming(
         self, sector_id: str, *, legal_basis: str, impact_assessment: str, armed_from: datetime, expires_at: datetime
@@ -802,10 +790,6 @@ def grid_in_force(grids: Sequence[ZoneGridRecord], at: datetime | None) -> ZoneG
 
 def _next(alert: Alert) -> Alert:
     return alert.model_copy(update={"revision": alert.revision + 1})
-
-
-def _is_closed(alert: Alert) -> bool:
-    return alert.status is AlertStatus.CLOSED
 
 
 def _past(columns: Sequence[ColumnElement[Any]], place: Sequence[Any]) -> ColumnElement[bool]:

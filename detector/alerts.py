@@ -13,14 +13,14 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from detector.combine import HOUR
+from detector.combine import HOUR, Schema
 from detector.flag import BAND_SD, State
 from ingest.release import canonical_json, format_utc
 
 GAP_HOURS: Final = 3
 _REACH: Final = timedelta(hours=GAP_HOURS + 1)  # from start to start of two flags with GAP_HOURS between them
 
-FLAG_SCHEMA: Final = {
+FLAG_SCHEMA: Final[Schema] = {
     "zone_id": pl.String,
     "sector_id": pl.String,
     "direction": pl.String,
@@ -44,7 +44,8 @@ FLAG_SCHEMA: Final = {
 
 Alert = dict[str, Any]  # the JSON document of design.md, 4.5
 
-# What counts as a change that deserves a revision.
+_CLOSED: Final = {"status": "closed", "closed_by": "system"}
+# A change in one of these, or in the status, makes a revision.
 _SUBSTANCE: Final = ("zone_ids", "window_start", "window_end", "observed", "expected", "excess", "release_digests")
 
 
@@ -87,9 +88,10 @@ def merge(
 ) -> list[Alert]:
     """The alert documents that are new or changed, sorted by start and id; running it again gives none.
 
-    `flags` (FLAG_SCHEMA) are all flags of the windows from `judged_from` to `now_window`, and `judged` (at least
-    zone_id, direction, window_start, state) says what became of every zone-hour of that time. `judged_from` reaches back
-    to the start of every alert that is not closed; alerts are rebuilt, so less would shrink them.
+    `existing_alerts` holds every alert, closed ones too, that overlaps the windows judged. `flags` (FLAG_SCHEMA) are all
+    flags of the windows from `judged_from` to `now_window`, and `judged` (at least zone_id, direction, window_start,
+    state) says what became of every zone-hour of that time. `judged_from` reaches back to the start of every alert that
+    is not closed; alerts are rebuilt, so less would shrink them.
     """
     alerts = sorted((dict(alert) for alert in existing_alerts), key=_order)
     unfinished = [alert for alert in alerts if alert["status"] != "closed"]
@@ -103,15 +105,17 @@ def merge(
         mine = [alert for alert in unclaimed if _meets(group, alert, neighbours)]
         unclaimed = [alert for alert in unclaimed if alert not in mine]
         built = _build(group, calibration, exercise=exercise, simulated=simulated)
-        alert = _revise(mine[0], built) if mine else built
+        alert = _continued(mine[0], built) if mine else built
         if _is_over(group["zone_id"].unique().to_list(), group, judged, now_window):
-            alert = _close(alert)
-        if not mine or alert != mine[0]:
+            alert = {**alert, **_CLOSED}
+        if not mine:
             changed.append(alert)
+        elif alert != mine[0]:
+            changed.append({**alert, "revision": mine[0]["revision"] + 1})
         # Two alerts that have grown into one: the elder goes on, the others end and say where it goes on.
-        changed += [_close(other, f"Goes on in alert {alert['alert_id']}.") for other in mine[1:]]
-    # Nothing of these is flagged any more (a model or policy in force now sees them as usual).
-    changed += [_close(alert, "Judged again, this is usual.") for alert in unclaimed]
+        changed += [_ended(other, f"Goes on in alert {alert['alert_id']}.") for other in mine[1:]]
+    # A model, a policy or an arming that is now in force flags none of these hours.
+    changed += [_ended(alert, "Not flagged any more when judged again.") for alert in unclaimed]
     return sorted(changed, key=_order)
 
 
@@ -189,12 +193,13 @@ def reasons(group: pl.DataFrame) -> list[str]:
     at_least = "At least " if peak["suppressed"] else ""
     hours = group["window_start"].n_unique()
     others = group["zone_id"].n_unique() - 1
-    across = f"{others} touching {'zone is' if others == 1 else 'zones are'} unusual as well" if others else (
-        "No touching zone is unusual"
+    across = (
+        f"{others} touching {'zone is' if others == 1 else 'zones are'} unusual as well"
+        if others
+        else ("No touching zone is unusual")
     )
-    feed = (
-        f"{peak['carriers_present']} of {peak['carriers_expected']} carriers reported a complete feed"
-        + (", one or more stayed below the threshold, so the size is a lower bound" if peak["suppressed"] else "")
+    feed = f"{peak['carriers_present']} of {peak['carriers_expected']} carriers reported a complete feed" + (
+        ", one or more stayed below the threshold, so the size is a lower bound" if peak["suppressed"] else ""
     )
     return [
         f"{at_least}{excess:.0f} more {movements} than the {peak['expected']:.0f} expected in the strongest hour, "
@@ -219,17 +224,15 @@ def _sized(value: float, sd: float) -> dict[str, Any]:
     return {"value": round(value), "interval": [max(round(low), 0), round(high)]}
 
 
-def _revise(old: Alert, built: Alert) -> Alert:
+def _continued(old: Alert, built: Alert) -> Alert:
     if all(old[key] == built[key] for key in _SUBSTANCE):
         return old
-    kept = ("alert_id", "status", "disposition", "closed_by", "exercise", "simulated")
-    return {**old, **built, **{key: old[key] for key in kept}, "revision": old["revision"] + 1}
+    kept = ("alert_id", "revision", "status", "disposition", "closed_by", "exercise", "simulated")
+    return {**old, **built, **{key: old[key] for key in kept}}
 
 
-def _close(alert: Alert, reason: str | None = None) -> Alert:
-    grown = alert["revision"] + (1 if reason else 0)
-    told = [*alert["reasons"], reason] if reason else alert["reasons"]
-    return {**alert, "status": "closed", "closed_by": "system", "revision": grown, "reasons": told}
+def _ended(alert: Alert, reason: str) -> Alert:
+    return {**alert, **_CLOSED, "revision": alert["revision"] + 1, "reasons": [*alert["reasons"], reason]}
 
 
 def _is_over(zones: list[str], group: pl.DataFrame, judged: pl.DataFrame, now_window: datetime) -> bool:

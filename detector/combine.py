@@ -1,20 +1,23 @@
 """Combine the releases of several carriers into one history of the border (design.md, section 7; notes/privacy.md, 8).
 
-A `null` of one carrier is no zero: the sum of the zone-hour is then only known to lie below a bound. A carrier that
+A `null` of one carrier is no zero: the sum of the zone-hour is then only known to lie below a bound, and at or above
+what the other carriers published, since the movements behind a `null` are none at least. A carrier that
 is missing, or that says its own feed was incomplete, makes the zone-hour degraded; nothing is filled in for it.
 """
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 import polars as pl
 
 from ingest.release import Direction
 
+Schema = dict[str, pl.DataType | type[pl.DataType]]
+
 HOUR: Final = pl.Datetime("us", "UTC")
 
-PUBLISHED_SCHEMA: Final = {
+PUBLISHED_SCHEMA: Final[Schema] = {
     "carrier": pl.String,
     "zone_id": pl.String,
     "direction": pl.String,
@@ -26,7 +29,7 @@ PUBLISHED_SCHEMA: Final = {
     "release_digest": pl.String,
 }
 
-HISTORY_SCHEMA: Final = {
+HISTORY_SCHEMA: Final[Schema] = {
     "zone_id": pl.String,
     "sector_id": pl.String,
     "kind": pl.String,  # belt | crossing_point
@@ -63,19 +66,19 @@ def combine(
     """
     if not expected_carriers:
         raise ValueError("at least one carrier is expected")
-    rows = published.select(
-        pl.col(name).cast(kind) for name, kind in PUBLISHED_SCHEMA.items()
-    ).filter(pl.col("carrier").is_in(sorted(set(expected_carriers))))
+    rows = published.select(pl.col(name).cast(kind) for name, kind in PUBLISHED_SCHEMA.items()).filter(
+        pl.col("carrier").is_in(sorted(set(expected_carriers)))
+    )
     key = ["zone_id", "direction", "window_start"]
     if rows.select("carrier", *key).is_duplicated().any():
         raise ValueError("a carrier speaks once of a zone, direction and window")
     if not rows.join(zones, on="zone_id", how="anti").is_empty():
         raise ValueError("every published zone is in the zone table")
 
-    start = first_window or rows["window_start"].min()
-    end = last_window or rows["window_start"].max()
-    if not isinstance(start, datetime) or not isinstance(end, datetime):
+    if rows.is_empty() and not (first_window and last_window):
         raise ValueError("a history without releases needs its first and last window named")
+    start = first_window or cast(datetime, rows["window_start"].min())
+    end = last_window or cast(datetime, rows["window_start"].max())
     hours = pl.datetime_range(start, end, "1h", eager=True, time_unit="us").alias("window_start").cast(HOUR)
 
     is_published = pl.col("value").is_not_null()

@@ -12,15 +12,14 @@ that is always null ends near the prior, with a wide spread, and not at zero.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from detector.calendar import CALENDAR_FEATURES, Calendar, calendar_features
 from detector.combine import HISTORY_SCHEMA
-from detector.likelihood import PRIOR_DISPERSION, Bools, Cells, Floats, hazard, standardised_residual
+from detector.likelihood import PRIOR_DISPERSION, Bools, Cells, Floats, censored_pull, standardised_residual
 
 OWN_FEATURES: Final = (
     "log_level",
@@ -62,9 +61,12 @@ class Sums(NamedTuple):
 
     published: Floats
     value: Floats
-    censored: Floats
-    bound: Floats
-    noise: Floats  # of all the cells, to be divided by their number
+    below: Floats  # suppressed by every carrier
+    below_bound: Floats
+    between: Floats  # suppressed by some, published by others
+    between_low: Floats
+    between_bound: Floats
+    noise: Floats  # variance, of all the cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +75,14 @@ class Panel:
 
     series: pl.DataFrame  # zone_id, sector_id, kind, direction
     value: Floats  # nan where not published
+    low: Floats  # -inf where no carrier published
     bound: Floats
     noise: Floats  # variance
     published: Bools
     censored: Bools
 
 
-def add_features(
-    history: pl.DataFrame, neighbours: Mapping[str, Sequence[str]], calendar: Calendar
-) -> pl.DataFrame:
+def add_features(history: pl.DataFrame, neighbours: Mapping[str, Sequence[str]], calendar: Calendar) -> pl.DataFrame:
     """The history with FEATURES, `level` (the offset of the model), `history_days` beside it, sorted by zone,
     direction and window.
 
@@ -89,7 +90,7 @@ def add_features(
     Degraded hours take no part in any level. `history_days` counts the complete days seen of that zone and direction
     before the hour.
     """
-    table = history.select(HISTORY_SCHEMA).sort("zone_id", "direction", "window_start")
+    table = history.select(list(HISTORY_SCHEMA)).sort("zone_id", "direction", "window_start")
     panel = _panel(table)
     hours = panel.value.shape[1]
 
@@ -119,7 +120,8 @@ def add_features(
         "own_7d": factor(lambda a: past(a, first=24, count=168)),
         "published_share_28d": past(panel.published.astype(float), first=24, count=672)
         / np.maximum(past(seen, first=24, count=672), 1.0),
-        "neighbours_level": surroundings.neighbours @ log_level
+        "neighbours_level": surroundings.neighbours
+        @ log_level
         / np.maximum(surroundings.neighbours.sum(axis=1), 1.0)[:, None],
         "neighbours_24h": factor(lambda a: surroundings.neighbours @ last_day(a)),
         "official_now": factor(lambda a: surroundings.official @ a),
@@ -146,14 +148,24 @@ def add_features(
 def cells_of(table: pl.DataFrame) -> Cells:
     """What was published of each row of a history.
 
-    A published value is a whole number, so one that is not published lies below bound - 1/2.
+    A published value is a whole number, so one below its bound lies below bound - 1/2.
     """
+    known = table["known_sum"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    some_published = table["known_sigma"].fill_null(0.0).to_numpy() > 0
     return Cells(
         value=table["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+        low=np.where(some_published, known - 0.5, -np.inf),
         bound=table["censor_bound"].cast(pl.Float64).fill_null(np.nan).to_numpy() - 0.5,
         censored=table["suppressed"].to_numpy(),
         noise_variance=(table["sigma"].fill_null(0.0) ** 2).to_numpy(),
     )
+
+
+def span(table: pl.DataFrame) -> tuple[datetime, datetime]:
+    """The first and the last window of a history; refuses an empty one."""
+    if table.is_empty():
+        raise ValueError("a history has at least one hour")
+    return cast(datetime, table["window_start"].min()), cast(datetime, table["window_start"].max())
 
 
 def trailing(array: Floats, *, stride: int, first: int, count: int) -> Floats:
@@ -169,31 +181,35 @@ def trailing(array: Floats, *, stride: int, first: int, count: int) -> Floats:
 
 
 def censored_level(
-    sums: Sums, prior_log: Floats | float, prior_log_sd: float, *, kappa: float, start: Floats | None = None
+    sums: Sums, prior_log: Floats | float, prior_log_sd: float, *, kappa: float
 ) -> tuple[Floats, Floats]:
     """The most probable log level of sets of cells, some censored, and its standard deviation.
 
     The prior is log-normal. Newton steps with positive information, so every step climbs; where nothing was seen the
     prior stands.
     """
-    number = sums.published + sums.censored
+    number = sums.published + sums.below + sums.between
     noise = np.where(number > 0, sums.noise / np.maximum(number, 1e-9), 1.0)
-    has_censored = np.nonzero(sums.censored > 1e-9)
-    n_censored = sums.censored[has_censored]
-    bound = sums.bound[has_censored] / n_censored
-    log_level = np.broadcast_to(np.asarray(prior_log, dtype=float), number.shape).copy() if start is None else start.copy()
+    intervals = []
+    for count, low, bound in (
+        (sums.below, None, sums.below_bound),
+        (sums.between, sums.between_low, sums.between_bound),
+    ):
+        at = np.nonzero(count > 1e-9)
+        n = count[at]
+        intervals.append((at, n, np.full(n.size, -np.inf) if low is None else low[at] / n, bound[at] / n))
+    log_level = np.broadcast_to(np.asarray(prior_log, dtype=float), number.shape).copy()
     information = np.empty_like(log_level)
     for _ in range(_NEWTON_STEPS):
         level = np.exp(log_level)
         variance = noise + PRIOR_DISPERSION.phi * level + kappa * level**2
         slope = (sums.value - sums.published * level) * level / variance
         information = sums.published * level**2 / variance
-        mean, var = level[has_censored], variance[has_censored]
-        sd = np.sqrt(var)
-        z = (bound - mean) / sd
-        h = hazard(z)
-        slope[has_censored] -= n_censored * h * mean / sd
-        information[has_censored] += n_censored * h * (h + z) * mean**2 / var
+        for at, n, low, bound in intervals:
+            mean, sd = level[at], np.sqrt(variance[at])
+            pull, curvature = censored_pull(mean, sd, low, bound)
+            slope[at] -= n * pull * mean / sd
+            information[at] += n * curvature * (mean / sd) ** 2
         slope -= (log_level - prior_log) / prior_log_sd**2
         information += 1.0 / prior_log_sd**2
         log_level = np.clip(log_level + np.clip(slope / information, -0.7, 0.7), -3.0, 11.0)
@@ -215,12 +231,21 @@ def _levels(panel: Panel) -> tuple[Floats, Floats, Floats]:
 
 
 def _levels_once(panel: Panel, value: Floats) -> tuple[Floats, Floats, Floats]:
+    between = panel.censored & np.isfinite(panel.low)
+    below = panel.censored & ~between
+
+    def where(mask: Bools, values: Floats) -> Floats:
+        return np.where(mask, values, 0.0)
+
     sums = Sums(
-        panel.published.astype(float),
-        np.where(panel.published, value, 0.0),
-        panel.censored.astype(float),
-        np.where(panel.censored, panel.bound, 0.0),
-        np.where(panel.published | panel.censored, panel.noise, 0.0),
+        published=panel.published.astype(float),
+        value=where(panel.published, value),
+        below=below.astype(float),
+        below_bound=where(below, panel.bound),
+        between=between.astype(float),
+        between_low=where(between, panel.low),
+        between_bound=where(between, panel.bound),
+        noise=where(panel.published | panel.censored, panel.noise),
     )
     # Four weeks of all hours; four weeks of this hour of the day; eight weeks of this hour of the week, +- 1 h.
     zone, _ = censored_level(
@@ -254,12 +279,13 @@ def _later(array: Floats, hours: int) -> Floats:
 
 def _score(panel: Panel, level: Floats) -> tuple[Floats, Floats]:
     """Each cell's pull on a log factor over its level, and the information behind it; zero where nothing was seen."""
-    seen = (panel.published | panel.censored).ravel()
-    score, information = np.zeros(seen.size), np.zeros(seen.size)
+    seen = np.nonzero((panel.published | panel.censored).ravel())[0]
+    cells = Cells(
+        panel.value.ravel(), panel.low.ravel(), panel.bound.ravel(), panel.censored.ravel(), panel.noise.ravel()
+    ).take(seen)
     mean = level.ravel()[seen]
-    noise = panel.noise.ravel()[seen]
-    cells = Cells(panel.value.ravel()[seen], panel.bound.ravel()[seen], panel.censored.ravel()[seen], noise)
-    variance = noise + PRIOR_DISPERSION.variance(mean)
+    score, information = np.zeros(level.size), np.zeros(level.size)
+    variance = cells.noise_variance + PRIOR_DISPERSION.variance(mean)
     residual, curvature = standardised_residual(mean, variance, cells)
     score[seen] = residual * mean / np.sqrt(variance)
     information[seen] = curvature * mean**2 / variance
@@ -290,24 +316,23 @@ def _surroundings(series: pl.DataFrame, neighbours: Mapping[str, Sequence[str]])
 
 def _panel(table: pl.DataFrame) -> Panel:
     series = table.select("zone_id", "sector_id", "kind", "direction").unique().sort("zone_id", "direction")
-    first, last = table["window_start"].min(), table["window_start"].max()
-    if not isinstance(first, datetime) or not isinstance(last, datetime):
-        raise ValueError("a history has at least one hour")
+    first, last = span(table)
     hours = int((last - first).total_seconds()) // 3600 + 1
-    if table.height != series.height * hours or table.select("zone_id", "direction", "window_start").is_duplicated().any():
+    if (
+        table.height != series.height * hours
+        or table.select("zone_id", "direction", "window_start").is_duplicated().any()
+    ):
         raise ValueError("a history has every hour of every zone and direction exactly once")
     shape = (series.height, hours)
 
-    def matrix(name: str) -> npt.NDArray[np.float64]:
-        return table[name].cast(pl.Float64).fill_null(np.nan).to_numpy().reshape(shape)
-
-    complete = table["complete"].to_numpy().reshape(shape)
-    value = matrix("value")
+    cells = cells_of(table)
+    complete = table["complete"].to_numpy()
     return Panel(
         series=series,
-        value=value,
-        bound=matrix("censor_bound") - 0.5,
-        noise=np.nan_to_num(matrix("sigma")) ** 2,
-        published=complete & np.isfinite(value),
-        censored=complete & table["suppressed"].to_numpy().reshape(shape),
+        value=cells.value.reshape(shape),
+        low=cells.low.reshape(shape),
+        bound=cells.bound.reshape(shape),
+        noise=cells.noise_variance.reshape(shape),
+        published=(complete & np.isfinite(cells.value)).reshape(shape),
+        censored=(complete & cells.censored).reshape(shape),
     )

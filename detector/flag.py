@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from scipy.special import betainc
 
-from detector.combine import HOUR
+from detector.combine import HOUR, Schema
 from detector.likelihood import Bools, Dispersion, Floats
 from detector.policy import Arming, Policy
 
@@ -30,7 +30,7 @@ HIDDEN_GROUP: Final = 30.0  # a group of this size is meant to be invisible
 HIDDEN_SD: Final = 1.96
 BAND_SD: Final = 1.96  # expected band: 95 % of what would be published
 
-EXPECTATION_SCHEMA: Final = {
+EXPECTATION_SCHEMA: Final[Schema] = {
     "zone_id": pl.String,
     "direction": pl.String,
     "window_start": HOUR,
@@ -123,9 +123,8 @@ def judge(
     sd = np.sqrt(sigma**2 + own_variance)
 
     whole = rows["value"].is_not_null().to_numpy()
-    partly = ~whole & (rows["known_sigma"].fill_null(0.0) > 0).to_numpy()
-    observed = np.where(whole | partly, rows["known_sum"].cast(pl.Float64).fill_null(np.nan).to_numpy(), np.nan)
-    noise = np.where(whole, sigma, rows["known_sigma"].fill_null(0.0).to_numpy())
+    observed, noise = sighted(rows)
+    partly = ~whole & np.isfinite(observed)
     above_threshold = partly | (observed >= rows["threshold"].cast(pl.Float64).fill_null(np.inf).to_numpy())
     bound = np.where(whole, observed, rows["censor_bound"].cast(pl.Float64).fill_null(np.nan).to_numpy() - 1.0)
 
@@ -162,6 +161,16 @@ def judge(
         pl.Series("abstained", abstained, dtype=pl.String),
         pl.Series("observed_noise", noise),
     )
+
+
+def sighted(rows: pl.DataFrame) -> tuple[Floats, Floats]:
+    """What may be compared with an expectation, and its known noise sd: the whole sum, else what some carriers published.
+
+    The second is no more than the whole, as the movements behind a `null` are none at least. nan where nobody published.
+    """
+    some_published = (rows["known_sigma"].fill_null(0.0) > 0).to_numpy()
+    known_sum = rows["known_sum"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    return np.where(some_published, known_sum, np.nan), rows["known_sigma"].fill_null(0.0).to_numpy()
 
 
 def _nullable(name: str, values: Floats, known: Bools) -> pl.Series:

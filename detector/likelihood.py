@@ -1,7 +1,8 @@
 """How well an expected count explains what was published, noise and suppression included.
 
-A published value is a normal quasi-likelihood around the expected count; a `null` is a value known only to be below
-its bound. Variance = known noise + phi x expected + kappa x expected^2. The score is the log of the expected count.
+A published value is a normal quasi-likelihood around the expected count. A `null` is a value known only to be below its
+bound, and at least what other carriers published of the same zone-hour. Variance = known noise + phi x expected +
+kappa x expected^2. The score is the log of the expected count.
 
 The variance is worked out from the expected count at hand and then *held* while the derivative is taken (iterative
 re-weighting, as in any quasi-likelihood). Held, both halves balance exactly: the pull of the published values upwards
@@ -45,18 +46,43 @@ class Cells:
     """What was published of some zone-hours, as equally long arrays."""
 
     value: Floats  # nan where censored
+    low: Floats  # a censored value is at least this; -inf where no carrier published; read only where censored
     bound: Floats  # a censored value lies below it; read only where censored
     censored: Bools
     noise_variance: Floats
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Cells":
         """The same cells, only these rows."""
-        return Cells(self.value[rows], self.bound[rows], self.censored[rows], self.noise_variance[rows])
+        return Cells(self.value[rows], self.low[rows], self.bound[rows], self.censored[rows], self.noise_variance[rows])
 
 
-def hazard(z: Floats) -> Floats:
-    """Normal density over normal distribution function at z: minus the mean of a standard normal known to be below z."""
-    return np.asarray(np.exp(-0.5 * z * z - _LOG_SQRT_2PI - log_ndtr(z)))
+def upper_tail_hazard(z: Floats) -> Floats:
+    """Normal density over upper tail at z: the mean of a standard normal known to be above z."""
+    return np.asarray(np.exp(-0.5 * z * z - _LOG_SQRT_2PI - log_ndtr(-z)))
+
+
+def log_between(a: Floats, b: Floats) -> Floats:
+    """log of P(a <= Z < b) of a standard normal, exact in both tails; a may be -inf."""
+    # In the upper tail both ends are mirrored, where the logarithms still tell them apart.
+    mirrored = a > 0
+    near, far = np.where(mirrored, -a, b), np.where(mirrored, -b, a)
+    log_near = log_ndtr(near)
+    return np.asarray(log_near + np.log1p(-np.exp(log_ndtr(far) - log_near)))
+
+
+def censored_pull(expected: Floats, sd: Floats, low: Floats, bound: Floats) -> tuple[Floats, Floats]:
+    """How a cell known to lie in [low, bound) pulls on its expectation, in sd, and the curvature of that pull.
+
+    The pull is minus the mean of the standardised residual inside the interval: positive where the expectation is too
+    high. The curvature (its information, in 1/sd^2) is never negative: the likelihood is log-concave.
+    """
+    a, b = (low - expected) / sd, (bound - expected) / sd
+    log_mass = log_between(a, b)
+    at_a = np.exp(-0.5 * a * a - _LOG_SQRT_2PI - log_mass)
+    at_b = np.exp(-0.5 * b * b - _LOG_SQRT_2PI - log_mass)
+    pull = at_b - at_a
+    curvature = b * at_b - np.where(np.isfinite(a), a, 0.0) * at_a + pull**2
+    return pull, np.clip(curvature, 0.0, 1.0)
 
 
 def expected_count(raw: Floats) -> Floats:
@@ -68,13 +94,13 @@ def negative_log_likelihood(raw: Floats, cells: Cells, variance: Floats) -> Floa
     """Of each cell, at a held variance, without the terms that do not depend on the score."""
     expected = expected_count(raw)
     published = 0.5 * (cells.value - expected) ** 2 / variance
-    censored = -log_ndtr((cells.bound - expected) / np.sqrt(variance))
-    return np.asarray(np.where(cells.censored, censored, published))
+    sd = np.sqrt(variance)
+    at = np.nonzero(cells.censored)
+    published[at] = -log_between((cells.low[at] - expected[at]) / sd[at], (cells.bound[at] - expected[at]) / sd[at])
+    return np.asarray(published)
 
 
-def gradient_hessian(
-    raw: Floats, cells: Cells, variance: Floats, *, clip_sd: float = CLIP_SD
-) -> tuple[Floats, Floats]:
+def gradient_hessian(raw: Floats, cells: Cells, variance: Floats, *, clip_sd: float = CLIP_SD) -> tuple[Floats, Floats]:
     """First and second derivative of the negative log-likelihood by the raw score, at a held variance.
 
     The gradient is exact up to the clip. The second derivative is that by the expected count times expected^2
@@ -89,7 +115,7 @@ def gradient_hessian(
 def standardised_residual(expected: Floats, variance: Floats, cells: Cells) -> tuple[Floats, Floats]:
     """(value - expected) in standard deviations, clipped, and its information.
 
-    For a censored cell it is the mean that such a residual has below the bound. Mean zero when the expectation is true.
+    For a censored cell it is the mean that such a residual has within its bounds. Mean zero when the expectation is true.
     """
     pull, curvature = _pull_and_curvature(expected, np.sqrt(variance), cells)
     return -np.clip(pull, -CLIP_SD, CLIP_SD), curvature
@@ -99,10 +125,7 @@ def _pull_and_curvature(expected: Floats, sd: Floats, cells: Cells) -> tuple[Flo
     pull = (expected - cells.value) / sd
     curvature = np.ones_like(expected)
     at = np.nonzero(cells.censored)
-    z = (cells.bound[at] - expected[at]) / sd[at]
-    h = hazard(z)
-    pull[at] = h
-    curvature[at] = h * (h + z)
+    pull[at], curvature[at] = censored_pull(expected[at], sd[at], cells.low[at], cells.bound[at])
     return pull, curvature
 
 
@@ -129,12 +152,15 @@ def estimate_dispersion(expected: Floats, cells: Cells, threshold: Floats) -> Di
         variance = noise + found.variance(mean)
         z = (bound - mean) / np.sqrt(variance)
         # For a normal cut off below z: E[residual^2] = variance x (1 + z x density / upper tail).
-        kept = 1.0 + z * hazard(-z)
+        kept = 1.0 + z * upper_tail_hazard(z)
         target = np.minimum(squared, CLIP_SD**2 * variance) / np.maximum(kept, 0.1) - noise
         weight = 1.0 / variance
         pseudo_weight = np.sqrt(_PRIOR_CELLS / 3) / (90.0 + pseudo_target)
         design = np.concatenate(
-            [np.stack([mean, mean**2], axis=1) * weight[:, None], np.stack([pseudo, pseudo**2], 1) * pseudo_weight[:, None]]
+            [
+                np.stack([mean, mean**2], axis=1) * weight[:, None],
+                np.stack([pseudo, pseudo**2], 1) * pseudo_weight[:, None],
+            ]
         )
         answer, _ = nnls(design, np.concatenate([target * weight, pseudo_target * pseudo_weight]))
         found = Dispersion(float(answer[0]), float(answer[1]))

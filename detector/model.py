@@ -273,7 +273,7 @@ def _matrix(table: pl.DataFrame) -> npt.NDArray[np.float32]:
 
 
 def _offset(table: pl.DataFrame) -> Floats:
-    return np.log(table["level"].to_numpy())
+    return np.asarray(np.log(table["level"].to_numpy()))
 
 
 def _digest(content: bytes) -> str:

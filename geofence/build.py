@@ -16,9 +16,9 @@ from geofence.border import Border, BorderError, ordered_chain
 from geofence.bundled_files import bundled_collection, bundled_rows
 from geofence.check import MIN_BELT_BORDER_M, border_lengths, check_zone_grid
 from geofence.crossing_points import CrossingPoint, bundled_crossing_points
-from geofence.grid import ZoneGrid, ZoneKind, grid_from_document
+from geofence.grid import GridError, ZoneGrid, ZoneKind, grid_from_document
 from geofence.metres import Plane, plane_around, stations
-from geofence.side import ground_to_the_left, tiles
+from geofence.side import ground_home, ground_to_the_left, tiles
 from ingest.release import format_utc
 
 CROSSING_POINT_RADIUS_M = 2_000.0
@@ -26,6 +26,8 @@ SECTOR_LENGTH_M = 100_000.0
 STEP_M = 250.0
 TOLERANCE_M = 80.0
 CRUMB_M2 = 2_000_000.0
+ISLET_M2 = 50_000.0
+THIRD_COUNTRY_M = 1_000.0
 # A belt cut short by a crossing point joins its neighbour; the margin keeps the built grid clear of the rule itself.
 SHORTEST_BELT_M = MIN_BELT_BORDER_M + 500.0
 GRADES = "ABC"
@@ -60,6 +62,8 @@ def build_zone_grid(
         raise BorderError("a belt is 1 to 50 km deep")
     if not MIN_BELT_BORDER_M <= length_m <= 200_000:
         raise BorderError("a belt is 10 to 200 km long")
+    if valid_from.tzinfo is None:
+        raise GridError(None, "valid_from is a time with an offset")
     points = bundled_crossing_points(border.border_id) if crossing_points is None else crossing_points
     plane = plane_around(border.line)
     chain = _from_north(ordered_chain(plane.to_metres(border.line)), plane)
@@ -74,7 +78,7 @@ def build_zone_grid(
     document = {
         "type": "FeatureCollection",
         "attribution": _attribution(border, home),
-        "licence": "ODbL-1.0" if border.licence == "ODbL-1.0" else border.licence,
+        "licence": border.licence,
         "border_id": border.border_id,
         "home": home,
         "depth_m": depth_m,
@@ -106,26 +110,42 @@ def _from_north(chain: LineString, plane: Plane) -> LineString:
 
 
 def _home_strip(border: Border, home: str, chain: LineString, plane: Plane, depth_m: float) -> Any:
-    """Home ground within `depth_m` of the line, free of islets that no antenna can tell from their surroundings."""
-    near = shapely.buffer(shapely.simplify(chain, 60.0), depth_m, quad_segs=8)
-    country = _country(home)
-    if country is not None:
-        west, south, east, north = plane.to_degrees(near).bounds
-        ground = plane.to_metres(shapely.intersection(country, shapely.box(west, south, east, north)))
-    else:
-        left = ground_to_the_left(plane.to_metres(border.line), chain, depth_m + 5_000.0)
+    """Home ground within `depth_m` of the line, free of islets that no antenna can tell from their surroundings.
+
+    The line itself is the edge, so that zones and footprints are cut by one and the same line. The outline of a
+    bundled country only says which side is home and where a third country begins.
+    """
+    near = shapely.buffer(shapely.simplify(plane.to_metres(border.line), 60.0), depth_m, quad_segs=8)
+    width_m = depth_m + 5_000.0
+    country = _country(home, near, plane)
+    if country is None:
+        left = ground_to_the_left(plane.to_metres(border.line), chain, width_m)
         ground = left if home == border.a else shapely.difference(near, left)
+    else:
+        ground = ground_home(chain, np.array([country]), width_m)
+        positions, _ = stations(border.line, 0.02)
+        outline = shapely.buffer(country, THIRD_COUNTRY_M)
+        reached = shapely.contains_xy(outline, *plane.xy(positions[:, 0], positions[:, 1]))
+        # An outline that was clipped short of the line's end says nothing of third countries there.
+        if reached.mean() > 0.98:
+            ground = shapely.intersection(ground, outline)
     strip = shapely.intersection(ground, near)
-    parts = [part for part in shapely.get_parts(strip) if part.geom_type == "Polygon" and part.area > 50_000.0]
+    parts = [part for part in shapely.get_parts(strip) if part.geom_type == "Polygon" and part.area > ISLET_M2]
     if not parts:
         raise BorderError("there is home ground beside the line")
     return MultiPolygon(parts)
 
 
-def _country(iso2: str) -> Any:
+def _country(iso2: str, near: Any, plane: Plane) -> Any:
+    """The ground of a bundled country near the line, on the plane; None if we hold no outline of it."""
+    west, south, east, north = plane.to_degrees(shapely.box(*near.bounds).segmentize(50_000.0)).bounds
     for feature in bundled_collection("countries.geojson")["features"]:
         if feature["properties"]["iso2"] == iso2:
-            return shapely.from_geojson(_as_text(feature["geometry"]))
+            outline = shapely.clip_by_rect(
+                shapely.from_geojson(_as_text(feature["geometry"])), west, south, east, north
+            )
+            ground = shapely.intersection(shapely.simplify(plane.to_metres(outline), 50.0), near)
+            return None if ground.is_empty else ground
     return None
 
 
@@ -216,20 +236,17 @@ def _short_belts_joined(
     faces: NDArray[Any], label: NDArray[np.int64], belts: int, border: Border, plane: Plane
 ) -> NDArray[np.int64]:
     """Labels in which every belt has enough border left; a shorter one joins the shorter belt beside it."""
-    line = plane.to_metres(border.line)
+    face_border_m = border_lengths(plane.to_metres(border.line), faces)
     label = label.copy()
     while True:
+        border_m = np.bincount(label, weights=face_border_m, minlength=belts)
         present = [int(number) for number in np.unique(label) if number < belts]
-        everything = [int(number) for number in np.unique(label)]
-        shapes = np.array([shapely.coverage_union_all(faces[label == number]) for number in everything], dtype=object)
-        lengths = dict(zip(everything, border_lengths(line, shapes).tolist(), strict=True))
-        short = [belt for belt in present if lengths[belt] < SHORTEST_BELT_M]
-        if not short or len(present) == 1:
+        belt = min(present, key=lambda number: border_m[number], default=None)
+        if belt is None or len(present) == 1 or border_m[belt] >= SHORTEST_BELT_M:
             return label
-        belt = min(short, key=lambda number: lengths[number])
         place = present.index(belt)
         beside = [present[near] for near in (place - 1, place + 1) if 0 <= near < len(present)]
-        label[label == belt] = min(beside, key=lambda number: lengths[number])
+        label[label == belt] = min(beside, key=lambda number: border_m[number])
 
 
 def _zone_shapes(faces: NDArray[Any], label: NDArray[np.int64], plane: Plane) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -271,7 +288,10 @@ def _features(
             provenance: dict[str, Any] = {"source": border.source, "licence": border.licence}
         else:
             points = places[label - belts].points
-            zone_id, kind = f"{border.border_id}-x-{slug(points[0].name_ascii)}", ZoneKind.CROSSING_POINT
+            zone_id, kind = (
+                f"{border.border_id}-x-{slug(points[0].name_ascii) or slug(points[0].id)}",
+                ZoneKind.CROSSING_POINT,
+            )
             name = " / ".join(point.name for point in points)
             provenance = {
                 "source": f"{border.source}; {points[0].source}",

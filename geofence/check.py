@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geofence.border import ordered_chain
 from geofence.grid import GridError, ZoneGrid, ZoneKind
 from geofence.metres import plane_around, stations
-from geofence.side import ground_abroad
+from geofence.side import ground_abroad, sides
 
 STEP_M = 50.0
 REACH_M = 500.0
@@ -123,7 +123,11 @@ def _check_border_lengths(grid: ZoneGrid, ground: NDArray[Any], line: Any) -> No
 
 
 def _check_home_side(grid: ZoneGrid, ground: NDArray[Any], line: Any) -> None:
-    abroad = shapely.buffer(ground_abroad(ordered_chain(line), ground, STRIP_DEPTH_M), -REACH_M)
+    chain = ordered_chain(line)
+    far_side = ground_abroad(chain, ground, STRIP_DEPTH_M)
+    if far_side.area < 0.25 * shapely.area(sides(chain, STRIP_DEPTH_M)).sum():
+        raise GridError(None, "all zones lie on one side of the border line")
+    abroad = shapely.buffer(far_side, -REACH_M)
     over = shapely.area(shapely.intersection(ground, abroad))
     for zone, beyond, area in zip(grid.zones, over.tolist(), shapely.area(ground).tolist(), strict=True):
         if beyond > 0.02 * area:

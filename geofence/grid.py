@@ -129,7 +129,7 @@ def grid_from_document(
     }
     try:
         grid_id = grid_digest(whole)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         raise GridError(None, "a grid document holds JSON values only, and no NaN") from None
     if whole.setdefault("grid_id", grid_id) != grid_id:
         raise GridError(None, "grid_id is the digest of the content")
@@ -180,7 +180,8 @@ def _stated_start(document: dict[str, Any], given: datetime | None, turn: int) -
     if "valid_from" in document:
         try:
             start = datetime.fromisoformat(document["valid_from"])
-        except (TypeError, ValueError):
+            start = start if start.tzinfo is None else start.astimezone(UTC)
+        except (TypeError, ValueError, OverflowError):
             raise GridError(None, "valid_from is an RFC 3339 time with an offset") from None
     if start is None:
         raise GridError(None, "valid_from is in the document or given")
@@ -222,7 +223,7 @@ def _check_positions(feature: object, place: int) -> int:
             lon, lat = position
             if type(lon) not in (int, float) or type(lat) not in (int, float):
                 raise GridError(label, "a coordinate is a finite number")
-            if not (math.isfinite(lon) and math.isfinite(lat)):
+            if lon != lon or lat != lat or math.inf in (abs(lon), abs(lat)):
                 raise GridError(label, "a coordinate is a finite number")
             if not (-180 <= lon <= 180 and -90 <= lat <= 90):
                 raise GridError(label, "longitude comes first, within 180, then latitude, within 90")

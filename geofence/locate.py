@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from geofence.footprint import footprints
 from geofence.grid import GridError, ZoneGrid, ZoneKind
 from geofence.metres import Plane, plane_around
 from geofence.side import ground_abroad, tiles
-from ingest.release import canonical_json, format_utc
+from ingest.release import canonical_json
 
 INLAND = -1
 SAME_MAST_M = 300.0
@@ -103,7 +104,7 @@ def coverage_document(located: LocatedPlan, grid: ZoneGrid) -> dict[str, Any]:
 def plan_digest(plan: pl.DataFrame, grid: ZoneGrid) -> str:
     """`sha256:…` over the grid_id and the plan's content, whatever the order of its rows."""
     rows = [
-        [format_utc(value) if hasattr(value, "astimezone") else value for value in row]
+        [value.isoformat() if isinstance(value, datetime) else value for value in row]
         for row in plan.select(COLUMNS).sort(*KEY, "valid_from", nulls_last=False).iter_rows()
     ]
     return "sha256:" + hashlib.sha256(canonical_json({"grid_id": grid.grid_id, "cells": rows})).hexdigest()

@@ -32,17 +32,27 @@ def sides(chain: LineString, width_m: float, zones: Any = NOWHERE) -> NDArray[An
     return within
 
 
+def ground_home(chain: LineString, held: NDArray[Any], width_m: float) -> Any:
+    """The ground within `width_m` of the line on the side where the given shapes lie."""
+    faces, home = _faces_held(chain, held, width_m)
+    return shapely.union_all(faces[home])
+
+
 def ground_abroad(chain: LineString, zones: NDArray[Any], width_m: float) -> Any:
-    """The ground within `width_m` of the line on the far side: the pieces in which the zones do not lie."""
-    faces = sides(chain, width_m, shapely.union_all(zones))
-    tree = shapely.STRtree(faces)
-    zone, face = tree.query(zones, predicate="intersects")
-    held = np.zeros(len(faces))
-    np.add.at(held, face, shapely.area(shapely.intersection(zones[zone], faces[face])))
-    # Zones may reach over the line by the line's own error; a home piece is filled as thickly as the fullest one.
-    density = held / shapely.area(faces)
-    home = density >= 0.25 * density[int(np.argmax(held))]
+    """The ground within `width_m` of the line on the far side, where the zones do not lie."""
+    faces, home = _faces_held(chain, zones, width_m)
     return shapely.union_all(faces[~home])
+
+
+def _faces_held(chain: LineString, held: NDArray[Any], width_m: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    faces = sides(chain, width_m, shapely.union_all(held))
+    shape, face = shapely.STRtree(faces).query(held, predicate="intersects")
+    area = np.zeros(len(faces))
+    np.add.at(area, face, shapely.area(shapely.intersection(held[shape], faces[face])))
+    # Shapes may reach over the line by the line's own error; a home piece is filled as thickly as the fullest one.
+    density = area / shapely.area(faces)
+    home: NDArray[np.bool_] = density >= 0.25 * density[int(np.argmax(area))]
+    return faces, home
 
 
 def ground_to_the_left(line: Any, chain: LineString, width_m: float) -> Any:

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ingest.release import HOUR, Direction, Level, Release, canonical_json, format_utc, seal
-from ingest.token_day import token_day_start
+from ingest.token_day import hour_start, token_day_start
 from privacy.policy import ReleasePolicy
 from privacy.suppression import suppress
 
 MODES = ("live", "replay")
 _GENESIS = "0" * 64
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (carrier TEXT NOT NULL, mode TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS meta (carrier TEXT NOT NULL, mode TEXT NOT NULL, begun_at TEXT);
 CREATE TABLE IF NOT EXISTS token_day (
   token_day TEXT PRIMARY KEY, lineage TEXT NOT NULL, grid_id TEXT NOT NULL, plan_digest TEXT NOT NULL,
   policy TEXT NOT NULL, rho_charged TEXT NOT NULL DEFAULT '0', closed_because TEXT
@@ -103,7 +103,7 @@ class Ledger:
         with self._transaction():
             made_for = self._db.execute("SELECT carrier, mode FROM meta").fetchone()
             if made_for is None:
-                self._db.execute("INSERT INTO meta VALUES (?, ?)", (carrier, mode))
+                self._db.execute("INSERT INTO meta VALUES (?, ?, NULL)", (carrier, mode))
             elif made_for != (carrier, mode):
                 raise LedgerRefused("this ledger was made for another carrier or mode")
 
@@ -120,6 +120,14 @@ class Ledger:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def begun_at(self, now: datetime) -> datetime:
+        """The first full hour of this ledger's life; nothing is said of what was before it. Set when first asked."""
+        first = hour_start(now) + HOUR
+        with self._transaction():
+            self._db.execute("UPDATE meta SET begun_at = coalesce(begun_at, ?)", (format_utc(first),))
+            row = self._db.execute("SELECT begun_at FROM meta").fetchone()
+        return datetime.fromisoformat(row[0]).astimezone(UTC)
 
     # What a token-day rests on
 
@@ -362,9 +370,9 @@ class Ledger:
         """Remember that the release has left."""
         self._db.execute("UPDATE release SET published = 1 WHERE number = ?", (entry.number,))
 
-    def released(self, window_start: datetime) -> bool:
-        """Whether something was said of the window."""
-        return self._stored(window_start) is not None
+    def entry(self, window_start: datetime) -> Entry | None:
+        """What was said of the window, or None."""
+        return self._stored(window_start)
 
     def days(self) -> list[dict[str, Any]]:
         """What every token-day rests on and what it was charged."""

@@ -22,7 +22,6 @@ from simulator.rates import (
     ARRIVAL,
     DEPARTURE,
     DIRECTIONS,
-    LAW_CLASSES,
     Ints,
     MovementClass,
     TrafficLaw,
@@ -31,6 +30,7 @@ from simulator.rates import (
     whole_hour,
 )
 from simulator.surges import Surge, share_of_surge, surge_movements
+from simulator.truth import CLASS_COLUMNS, truth_table
 
 # The defaults of design.md, section 6.
 SIMULATED_MECHANISM: Mapping[str, Any] = {
@@ -45,7 +45,6 @@ SIMULATED_MECHANISM: Mapping[str, Any] = {
 }
 OUTAGES_PER_CARRIER_MONTH = 1.0  # each of 1-6 h (notes/telecom.md, section 6)
 UNRELEASED_SHARE = 0.2  # of outages that also stop the edge: the window goes out as all null
-CLASS_COLUMNS = (*LAW_CLASSES, MovementClass.SURGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,12 @@ def simulate_counts(
     lineages = [f"simulated-{rng.bytes(12).hex()}" for _ in carriers]
     return SimulatedCounts(
         releases=_releases(grid, start, list(carriers), lineages, published, complete, unreleased, progress),
-        truth=_truth(law.zone_ids, start, list(carriers), by_class),
+        truth=pl.concat(
+            [
+                truth_table(law.zone_ids, start, seen).insert_column(0, pl.lit(carrier).alias("carrier"))
+                for carrier, seen in zip(carriers, by_class, strict=True)
+            ]
+        ),
         outages=_outage_table(outages, start),
     )
 
@@ -228,25 +232,6 @@ def _releases(
             yield content
         if progress is not None and (hour % 24 == 23 or hour == hours - 1):
             progress((hour + 1) / hours)
-
-
-def _truth(zone_ids: Sequence[str], start: datetime, carriers: Sequence[str], by_class: Ints) -> pl.DataFrame:
-    n_carriers, n_classes, hours, zones, _ = by_class.shape
-    cells = hours * zones * 2
-    names, places = pl.Series(list(carriers)), pl.Series(list(zone_ids))
-    ways = pl.Series([str(direction) for direction in DIRECTIONS])
-    window = np.datetime64(start.replace(tzinfo=None), "us") + np.arange(hours) * np.timedelta64(3_600_000_000, "us")
-    columns: dict[str, Any] = {
-        "carrier": names.gather(np.repeat(np.arange(n_carriers), cells)),
-        "zone_id": places.gather(np.tile(np.repeat(np.arange(zones), 2), n_carriers * hours)),
-        "direction": ways.gather(np.tile(np.arange(2), n_carriers * hours * zones)),
-        "window_start": pl.Series(np.tile(np.repeat(window, zones * 2), n_carriers)).dt.replace_time_zone("UTC"),
-    }
-    for position, movement_class in enumerate(CLASS_COLUMNS[:n_classes]):
-        columns[str(movement_class)] = by_class[:, position].ravel()
-    return pl.DataFrame(columns).with_columns(
-        movements=pl.sum_horizontal([str(movement_class) for movement_class in CLASS_COLUMNS]),
-    )
 
 
 def _outage_table(outages: Sequence[Outage], start: datetime) -> pl.DataFrame:

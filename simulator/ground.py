@@ -1,7 +1,7 @@
 """The ground under a simulated border, in metres: zones, line, places and roads on the home side."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from geofence.metres import Plane, plane_around
 Floats = NDArray[np.float64]
 
 INLAND_M = (12_000.0, 60_000.0)
+OPENINGS_PER_ZONE = 3
+OPENING_FROM_LINE_M = (200.0, 1_500.0)
 UNLISTED_POPULATION = 800.0  # GeoNames says 0 for a sixth of the places
 
 
@@ -30,6 +32,7 @@ class Ground:
     places: Floats  # home-side places, (n, 2)
     population: Floats
     roads: Any  # home-side roads of true shape, one multi-line, may be empty
+    openings: tuple[Floats, ...]  # by zone: where tracks reach the line, away from crossing points; none in their zones
 
     def from_line_m(self, xy: Floats) -> Floats:
         """Distance of each position to the border line."""
@@ -75,16 +78,39 @@ def survey(grid: ZoneGrid, border: Border) -> Ground:
     shapely.prepare(line)
 
     places, population = _home_places(plane, zones, around)
-    roads = _roads(plane, strip.buffer(2_000.0))
-    return Ground(
-        plane=plane,
-        zones=tuple(zones),
-        crossing_point=np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in grid.zones], dtype=np.bool_),
-        line=line,
-        places=places,
-        population=population,
-        roads=roads,
-    )
+    crossing_point = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in grid.zones], dtype=np.bool_)
+    bare = Ground(plane, tuple(zones), crossing_point, line, places, population, _roads(plane, strip.buffer(2e3)), ())
+    return replace(bare, openings=_openings(bare))
+
+
+def _openings(ground: Ground) -> tuple[Floats, ...]:
+    """Up to three places by the line in every belt zone, far from other zones and from each other where there is room.
+
+    Where the tracks are belongs to the ground, not to a simulation's seed.
+    """
+    rng = np.random.default_rng(0)
+    outlines = shapely.simplify(np.array(ground.zones, dtype=object), 100.0)
+    tree = shapely.STRtree(outlines)
+    found: list[Floats] = []
+    for zone, shape in enumerate(ground.zones):
+        if ground.crossing_point[zone]:
+            found.append(np.zeros((0, 2)))
+            continue
+        xy = ground.scatter(rng, zone, 600)
+        from_line = ground.from_line_m(xy)
+        near = (from_line > OPENING_FROM_LINE_M[0]) & (from_line < OPENING_FROM_LINE_M[1])
+        # A zone may hold only a corner of the border.
+        xy = xy[near] if near.any() else xy[np.argsort(from_line)[:10]]
+        clear = np.full(len(xy), 6_000.0)
+        for other in tree.query(shape.buffer(6_000.0)).tolist():
+            if other != zone:
+                clear = np.minimum(clear, shapely.distance(shapely.points(xy), outlines[other]))
+        chosen = [int(np.argmax(clear))]
+        while len(chosen) < min(OPENINGS_PER_ZONE, len(xy)):
+            apart = distances_m(xy, xy[chosen]).min(axis=1)
+            chosen.append(int(np.argmax(np.minimum(clear, apart))))
+        found.append(xy[chosen])
+    return tuple(found)
 
 
 def distances_m(xy: Floats, to: Floats) -> Floats:

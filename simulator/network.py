@@ -16,11 +16,11 @@ from geofence.grid import ZoneGrid
 from simulator.ground import INLAND_M, Floats, Ground, distances_m, survey
 
 TOWN, RURAL, REMOTE, GATE, INLAND = range(5)
-SPACING_M = {TOWN: (400.0, 900.0), RURAL: (2_200.0, 5_000.0), REMOTE: (6_000.0, 13_000.0)}
+SPACING_M = {TOWN: (400.0, 900.0), RURAL: (2_200.0, 5_000.0), REMOTE: (6_000.0, 11_000.0)}
 RANGE_M = {
     TOWN: (900.0, 1_600.0),
     RURAL: (3_000.0, 6_500.0),
-    REMOTE: (8_000.0, 13_000.0),
+    REMOTE: (7_000.0, 12_000.0),
     GATE: (1_300.0, 1_900.0),
     INLAND: (2_500.0, 6_000.0),
 }
@@ -28,7 +28,7 @@ HILL_TOP_SHARE = 0.045
 HILL_TOP_RANGE_M = (15_000.0, 22_000.0)
 TOWN_PEOPLE_PER_KM2 = 2_500.0
 TOWN_FROM_PEOPLE = 5_000.0
-MOST_SITES_IN_A_TOWN = 25
+MOST_SITES_IN_A_TOWN = 16
 GATE_FROM_LINE_M = 1_000.0
 SECTORS = 3
 SECTOR_BEAM_DEG = 120.0
@@ -71,7 +71,8 @@ def _thinned(ground: Ground, rng: np.random.Generator, gates: list[Floats]) -> _
     """Gates first, then candidates in random order, each kept if no mast stands within its own spacing."""
     candidates = [_around_places(ground, rng), _along_roads(ground), _open_country(ground, rng)]
     xy = np.concatenate(candidates)
-    xy = xy[rng.permutation(len(xy))]
+    # Villages, and with them masts, stand behind the places where tracks reach the line: these are sited first.
+    xy = np.concatenate([_behind_openings(ground, rng), xy[rng.permutation(len(xy))]])
     inside = np.zeros(len(xy), dtype=np.bool_)
     _, hits = shapely.STRtree(shapely.points(xy)).query(np.array(ground.zones, dtype=object), predicate="contains")
     inside[hits] = True
@@ -105,6 +106,11 @@ def _around_places(ground: Ground, rng: np.random.Generator) -> Floats:
 
 def _town_radius_m(people: float) -> float:
     return float(np.sqrt(people / TOWN_PEOPLE_PER_KM2 / np.pi) * 1_000)
+
+
+def _behind_openings(ground: Ground, rng: np.random.Generator) -> Floats:
+    openings = np.concatenate([np.zeros((0, 2)), *ground.openings])
+    return np.asarray(openings + rng.normal(0, 700.0, openings.shape))
 
 
 def _along_roads(ground: Ground) -> Floats:

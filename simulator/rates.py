@@ -28,6 +28,7 @@ ARRIVAL, DEPARTURE = 0, 1
 BELT_PER_H = (6.0, 450.0)
 CROSSING_POINT_PER_H = (60.0, 800.0)
 FLIP_RESIDUE_PER_H = (0.5, 4.0)
+MOSTLY_QUIET = 1.4  # over 1 bends the log-uniform law towards quiet zones
 
 SHORT_TRIP_H, LONG_TRIP_H = (2, 3, 4), (8, 9, 10, 11)
 RETURNED = 0.85  # share of arrivals that are somebody's return; the rest began abroad
@@ -153,7 +154,7 @@ def draw_law(
     base = np.zeros(n)
     for members, (low, high) in ((~crossing_point, BELT_PER_H), (crossing_point, CROSSING_POINT_PER_H)):
         count = int(members.sum())
-        quantile = (rng.permutation(count) + rng.random(count)) / max(count, 1)
+        quantile = ((rng.permutation(count) + rng.random(count)) / max(count, 1)) ** MOSTLY_QUIET
         base[members] = low * (high / low) ** quantile
     opening = rng.integers(0, len(OPENING_HOURS), n)
     hours = np.array(OPENING_HOURS, dtype=np.int64)

@@ -1,0 +1,181 @@
+"""Where the thresholds and the probability bands come from: hours that the model has not seen in training.
+
+The tail probability of the policy is the loosest one that keeps held-out hours within the alert budget. The bands say
+how likely an alert of some score is to be a real surge: surges are planted on the same held-out hours, and what they
+score is weighed against what the hours score by themselves, at a stated base rate.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from scipy.special import ndtr, ndtri
+
+from detector.alerts import group_flags
+from detector.flag import may_flag, sighted, tail_probability
+from detector.likelihood import Bools, Dispersion, Floats
+from detector.policy import MAX_TAIL_P
+
+BUDGET_PER_ZONE_MONTH: Final = 0.1  # false alerts
+HOURS_PER_MONTH: Final = 730.5
+BASE_RATE_PER_ZONE_MONTH: Final = 0.25  # real surges, stated, not measured
+PLANTED_SIZES: Final = (60, 100, 200, 400)
+PLANTED_HOURS: Final = (1, 2, 3, 4)
+_PLANTED: Final = 4000
+_BAND_STEPS: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)  # of -log10 p above that of the policy
+_LABELS: Final = ((0.75, "over 75 %"), (0.5, "50-75 %"), (0.25, "25-50 %"), (0.0, "under 25 %"))
+_MIN_TAIL_P: Final = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Held-out belt hours with their expectation, and how much of the border's time they are."""
+
+    rows: pl.DataFrame  # HISTORY_SCHEMA, expected, spread; complete hours only
+    zone_months: float
+
+
+def scored(rows: pl.DataFrame) -> Scored:
+    """The complete belt hours among these rows."""
+    belt = rows.filter((pl.col("kind") == "belt") & pl.col("complete"))
+    directions = belt["direction"].n_unique() or 1
+    return Scored(belt, belt.height / directions / HOURS_PER_MONTH)
+
+
+def clean_scores(held_out: Scored, dispersion: Dispersion) -> pl.DataFrame:
+    """The held-out hours that pass the floor, with `tail_p`."""
+    observed, noise = sighted(held_out.rows)
+    published = np.isfinite(observed)
+    rows = held_out.rows.filter(pl.Series(published))
+    passes, tail_p = _floor_and_tail(rows, observed[published], noise[published], dispersion)
+    return rows.with_columns(pl.Series("tail_p", tail_p)).filter(pl.Series(passes))
+
+
+def choose_tail_p(
+    clean: pl.DataFrame,
+    zone_months: float,
+    neighbours: Mapping[str, Sequence[str]],
+    *,
+    budget: float = BUDGET_PER_ZONE_MONTH,
+) -> float:
+    """The loosest tail probability at which clean hours make at most `budget` alerts per zone-month.
+
+    `clean` are hours that pass the floor, with tail_p. The answer lies halfway (in log) between the last score that
+    fits and the first that does not, and never above MAX_TAIL_P. Where the held-out time is too short to allow even three
+    alerts, it is also no looser than the budget spread evenly over the zone's hours.
+    """
+    allowed = budget * zone_months
+    cap = MAX_TAIL_P if allowed >= 3 else min(MAX_TAIL_P, budget / (2 * HOURS_PER_MONTH))
+    candidates = clean.filter(pl.col("tail_p") <= cap).sort("tail_p")
+    scores = candidates["tail_p"].to_numpy()
+    low, high = 0, scores.size  # the first `low` fit
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(group_flags(candidates.head(middle), neighbours)) <= allowed:
+            low = middle
+        else:
+            high = middle - 1
+    if low == scores.size:
+        return cap
+    fits = scores[low - 1] if low else scores[low] / 100.0
+    return float(np.clip(np.sqrt(fits * scores[low]), _MIN_TAIL_P, cap))
+
+
+def probability_bands(
+    held_out: Scored,
+    clean: pl.DataFrame,
+    tail_p: float,
+    neighbours: Mapping[str, Sequence[str]],
+    dispersion: Dispersion,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """The bands of an alert's score, each with the probability that it is a real surge; JSON for the bundle.
+
+    probability = base rate x share of planted surges in the band / (that + clean alerts per zone-month in the band),
+    made monotone. About one alert is added to the clean ones, thinning out as the square root of the tail probability
+    does and never below a twentieth of an alert in a band: no held-out time is long enough to be certain. Sizes and
+    hours of the planted surges are even mixes of PLANTED_SIZES and PLANTED_HOURS.
+    """
+    starts = [float(-np.log10(tail_p)) + step for step in _BAND_STEPS]
+    edges = np.array([*starts, np.inf])
+    sizes, planted = plant(held_out, dispersion, seed=seed)
+    flagged = clean.filter(pl.col("tail_p") <= tail_p)
+    alerts = np.array([-np.log10(group["tail_p"].to_numpy().min()) for group in group_flags(flagged, neighbours)])
+    share = np.histogram(planted, edges)[0] / max(planted.size, 1)
+    unseen = np.maximum(-np.diff([*(10.0 ** (-step / 2) for step in _BAND_STEPS), 0.0]), 0.05)
+    clean_rate = (np.histogram(alerts, edges)[0] + unseen) / max(held_out.zone_months, 1e-9)
+    real = BASE_RATE_PER_ZONE_MONTH * share
+    probability = np.maximum.accumulate(real / np.maximum(real + clean_rate, 1e-12))
+    return {
+        "base_rate_per_zone_month": BASE_RATE_PER_ZONE_MONTH,
+        "zone_months": held_out.zone_months,
+        "planted": int(planted.size),
+        "planted_found_by_size": {
+            str(size): float(np.mean(planted[sizes == size] >= starts[0]))
+            for size in PLANTED_SIZES
+            if (sizes == size).any()
+        },
+        "bands": [
+            {
+                "score_from": start,
+                "planted_share": float(share[i]),
+                "clean_alerts_per_zone_month": float(clean_rate[i]),
+                "probability": float(probability[i]),
+                "label": next(label for least, label in _LABELS if probability[i] >= least),
+            }
+            for i, start in enumerate(starts)
+        ],
+    }
+
+
+def plant(held_out: Scored, dispersion: Dispersion, *, seed: int) -> tuple[Floats, Floats]:
+    """Sizes of surges planted on held-out hours and the best score of each (0 where no hour passes the floor).
+
+    A planted surge adds an even Poisson stream to consecutive hours. A suppressed hour first gets a value as its
+    expectation has it below the bound. Of several carriers all must publish, which finds fewer than there are.
+    """
+    rows = held_out.rows
+    random = np.random.default_rng(seed)
+    longest = max(PLANTED_HOURS)
+    key = ["zone_id", "direction"]
+    whole = rows.select(
+        (pl.col("window_start").shift(1 - longest).over(key) - pl.col("window_start")).dt.total_hours() == longest - 1
+    ).to_series()
+    begins = np.nonzero(whole.fill_null(value=False).to_numpy())[0]
+    if not begins.size:
+        return np.zeros(0), np.zeros(0)
+    start = random.choice(begins, _PLANTED)
+    size = random.choice(PLANTED_SIZES, _PLANTED)
+    lasts = random.choice(PLANTED_HOURS, _PLANTED)
+
+    value = rows["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    expected, spread = rows["expected"].to_numpy(), rows["spread"].to_numpy()
+    sigma = rows["sigma"].to_numpy()
+    sd = np.sqrt(sigma**2 + dispersion.variance(expected) + spread**2)
+    bound = rows["censor_bound"].to_numpy() - 0.5
+    threshold = rows["threshold"].to_numpy()
+    best = np.zeros(_PLANTED)
+    for hour in range(longest):
+        at = start + hour
+        below = ndtri(np.maximum(random.random(_PLANTED) * ndtr((bound[at] - expected[at]) / sd[at]), 1e-300))
+        background = np.where(np.isnan(value[at]), expected[at] + sd[at] * below, value[at])
+        observed = np.round(background + np.where(hour < lasts, random.poisson(size / lasts), 0))
+        passes, tail_p = _floor_and_tail(rows[at], observed, sigma[at], dispersion)
+        shows = passes & (observed >= threshold[at]) & (hour < lasts)
+        best = np.maximum(best, np.where(shows, -np.log10(tail_p), 0.0))
+    return size.astype(float), best
+
+
+def _floor_and_tail(
+    rows: pl.DataFrame, observed: Floats, noise: Floats, dispersion: Dispersion
+) -> tuple[Bools, Floats]:
+    expected, spread, sigma = (rows[name].to_numpy() for name in ("expected", "spread", "sigma"))
+    sd = np.sqrt(sigma**2 + dispersion.variance(expected) + spread**2)
+    passes = may_flag(observed - expected, sd)
+    tail_p = np.ones(observed.size)
+    at = np.nonzero(passes)
+    tail_p[at] = tail_probability(observed[at], expected[at], noise[at], spread[at], dispersion)
+    return passes, tail_p

@@ -1,0 +1,1 @@
+"""What runs: settings, Spark sessions and the jobs. Jobs wire; they do not decide."""

@@ -1,0 +1,88 @@
+"""What a carrier's feed does to rows on their way: delays, doubles, wrong clocks, wrong cells (notes/telecom.md, section 6)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.diary import DAY_S
+from simulator.radio import NO_CELL, Rows
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+DELAY_SHARES = (0.92, 0.07, 0.009, 0.001)  # prompt, batched, late, replayed
+EXACT_DOUBLES, OTHER_CELL_DOUBLES = 0.012, 0.003
+NULL_CELLS, MALFORMED_CELLS, UNPLANNED_CELLS, REUSED_CELLS = 0.02, 0.006, 0.01, 0.002
+LEADING_MASTS, BROKEN_MASTS, WRONG_ZONE_MASTS = 0.15, 0.004, 0.002
+INTACT, NULL, MALFORMED, UNPLANNED = range(4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delivered:
+    """Rows as delivered, ordered by ingest: indices into `rows`, times in whole milliseconds from the turn, cells."""
+
+    row: Ints
+    event_ms: Ints
+    ingest_ms: Ints
+    cell: NDArray[np.int32]
+    cell_fault: NDArray[np.int8]
+
+
+def deliver(rows: Rows, site_of_cell: Ints, rng: np.random.Generator) -> Delivered:
+    """Rows as the door gets them. A row whose clock puts it outside the token-day bears another day's token: left out."""
+    count = len(rows.at)
+    on_cell = rows.cell != NO_CELL
+    event_s = rows.at + _clock_error_s(rows, site_of_cell, rng)
+    ingest_s = rows.at + _delay_s(count, rng)
+    cell = rows.cell.copy()
+    reused = on_cell & (rng.random(count) < REUSED_CELLS)
+    cell[reused] = rng.integers(0, len(site_of_cell), int(reused.sum()))
+    u = rng.random(count)
+    edges = np.cumsum([NULL_CELLS, MALFORMED_CELLS, UNPLANNED_CELLS])
+    fault = np.where(on_cell, np.array([NULL, MALFORMED, UNPLANNED, INTACT])[np.searchsorted(edges, u)], INTACT)
+
+    twice = np.flatnonzero(rng.random(count) < EXACT_DOUBLES)
+    elsewhere = np.flatnonzero(on_cell & (rng.random(count) < OTHER_CELL_DOUBLES))
+    # The neighbour of a row in the plan is another sector of the same mast, as a double of one message would name.
+    row = np.concatenate([np.arange(count), twice, elsewhere])
+    ingest_s = ingest_s[row]
+    ingest_s[count + len(twice) :] += rng.exponential(0.5, len(elsewhere))
+    cell = cell[row]
+    other = cell[count + len(twice) :]
+    cell[count + len(twice) :] = np.where(other % 3 == 2, other - 1, other + 1) % len(site_of_cell)
+
+    event_ms = np.floor(event_s[row] * 1_000).astype(np.int64)
+    ingest_ms = np.floor(ingest_s * 1_000).astype(np.int64)
+    today = np.flatnonzero((event_ms >= 0) & (event_ms < DAY_S * 1_000))
+    order = today[np.argsort(ingest_ms[today], kind="stable")]
+    return Delivered(row[order], event_ms[order], ingest_ms[order], cell[order], fault[row[order]].astype(np.int8))
+
+
+def _delay_s(count: int, rng: np.random.Generator) -> Floats:
+    kind = np.searchsorted(np.cumsum(DELAY_SHARES), rng.random(count)).clip(max=3)
+    delay = np.exp(np.log(12.0) + 0.9 * rng.standard_normal(count))
+    batched = kind == 1
+    delay[batched] = rng.uniform(0, 300, int(batched.sum()))
+    late = kind == 2
+    delay[late] = np.exp(np.log(25 * 60.0) + 0.8 * rng.standard_normal(int(late.sum())))
+    replayed = kind == 3
+    delay[replayed] = rng.uniform(2, 24, int(replayed.sum())) * 3_600
+    return delay
+
+
+def _clock_error_s(rows: Rows, site_of_cell: Ints, rng: np.random.Generator) -> Floats:
+    """Some masts run seconds ahead or behind, a few are broken for hours, fewer still hold a wrong time zone."""
+    sites = int(site_of_cell.max()) + 1
+    fate = rng.random(sites)
+    steady = np.where(fate < LEADING_MASTS, rng.uniform(-2, 2, sites), rng.normal(0, 0.05, sites))
+    broken = (fate >= LEADING_MASTS) & (fate < LEADING_MASTS + BROKEN_MASTS)
+    zoned = (fate >= LEADING_MASTS + BROKEN_MASTS) & (fate < LEADING_MASTS + BROKEN_MASTS + WRONG_ZONE_MASTS)
+    jump = np.zeros(sites)
+    jump[broken] = rng.uniform(40, 300, int(broken.sum())) * rng.choice([-1.0, 1.0], int(broken.sum()))
+    jump[zoned] = rng.choice([-7.0, -1.0, 1.0, 7.0], int(zoned.sum())) * 3_600
+    since = rng.uniform(0, 18, sites) * 3_600
+    until = since + rng.uniform(1, 5, sites) * 3_600
+    site = np.where(rows.cell != NO_CELL, site_of_cell[rows.cell], 0)
+    wrong = (rows.at >= since[site]) & (rows.at < until[site])
+    return np.asarray(np.where(rows.cell != NO_CELL, steady[site] + np.where(wrong, jump[site], 0.0), 0.0))
