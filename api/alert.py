@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, mo
 from ingest.release import Contract, Digest, Direction, Name, UtcHour
 
 _LONG_NUMBER = re.compile(r"\d{7}|\.\d{4}")
+_ALERT_ID = re.compile(r"\ba-[0-9a-f]{16}\b")
 
 Acted = Annotated[StrictStr, Field(pattern=r"^[a-z]{1,20}(:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")]
 Version = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:._+-]{0,95}$")]
@@ -47,7 +48,8 @@ class Disposition(StrEnum):
 
 def _without_long_numbers(text: str) -> str:
     # A sentence about a zone needs no seven digits in a row; a subscriber number does. Nor does a band need 17 digits.
-    if _LONG_NUMBER.search(text):
+    # A sentence may name another alert, whose id is hex.
+    if _LONG_NUMBER.search(_ALERT_ID.sub("", text)):
         raise ValueError("a sentence or band holds no number of seven digits or four decimals")
     return text
 

@@ -53,7 +53,6 @@ def assemble(settings: ApiSettings) -> FastAPI:
         openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
-        max_body_size=settings.body_limit_bytes,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={
             HTTPException: on_http_exception,
@@ -61,7 +60,7 @@ def assemble(settings: ApiSettings) -> FastAPI:
             ReleaseRefused: on_release_refused,
         },
     )
-    app.add_middleware(Rim, loopback_only=in_development)
+    app.add_middleware(Rim, loopback_only=in_development, body_limit_bytes=settings.body_limit_bytes)
     app.state.settings = settings
     app.state.sign_in = DevelopmentSignIn(settings.credential_clock) if in_development else None
     routers = [rooms.router for rooms in (alerts, counts, releases, zones, ledger, service)]

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.intake import Fault, parse_json
+from api.intake import Fault, ReleaseRefused, parse_json
 from api.problems import Problem
 
 
@@ -15,8 +15,12 @@ class StrictRequest(Request):
     """A request whose JSON has no key twice and no NaN."""
 
     async def json(self) -> Any:
-        """The body's JSON; raises ReleaseRefused by reason."""
-        return parse_json(await self.body())
+        """The body's JSON."""
+        body = await self.body()
+        try:
+            return parse_json(body)
+        except ReleaseRefused as refusal:
+            raise Problem(refusal.reason) from None
 
 
 class StrictRoute(APIRoute):

@@ -1,4 +1,4 @@
-"""What every request passes first and every response last: the loopback guard, correlation id, security headers.
+"""What every request passes first and every response last: loopback guard, body cap, correlation id, security headers.
 
 A fault that nobody caught ends here: the caller gets an id, the log gets the id, the kind of fault and the place in
 our code. Neither gets a message, because a message may hold what was sent.
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import MEDIA_TYPE, PROBLEMS, problem_body
+from api.problems import MEDIA_TYPE, PROBLEMS, Problem, problem_body
 from api.settings import LOOPBACK_NAMES, is_loopback
 
 _log = logging.getLogger("tidemark.api")
@@ -62,9 +62,10 @@ def _hostname(url: str) -> str | None:
 class Rim:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, *, loopback_only: bool) -> None:
+    def __init__(self, app: ASGIApp, *, loopback_only: bool, body_limit_bytes: int) -> None:
         self.app = app
         self.loopback_only = loopback_only
+        self.body_limit_bytes = body_limit_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Guard, mark and pass on one request."""
@@ -74,6 +75,16 @@ class Rim:
         correlation_id = str(uuid.uuid4())
         scope["correlation_id"] = correlation_id
         started = False
+        left = self.body_limit_bytes
+
+        async def counted() -> Message:
+            # A length may be missing or a lie, so what comes is counted while it comes.
+            nonlocal left
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise Problem("too_large")
+            return message
 
         async def marked(message: Message) -> None:
             nonlocal started
@@ -88,8 +99,12 @@ class Rim:
         if self.loopback_only and not reaches_from_here(scope):
             await _refuse(marked, "not_loopback", correlation_id)
             return
+        length = Headers(scope=scope).get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > self.body_limit_bytes:
+            await _refuse(marked, "too_large", correlation_id)
+            return
         try:
-            await self.app(scope, receive, marked)
+            await self.app(scope, counted, marked)
         except Exception as fault:  # noqa: BLE001 - the rim: nothing may pass it with a message in hand
             frames = traceback.extract_tb(fault.__traceback__)
             place = " < ".join(f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}" for frame in reversed(frames[-6:]))

@@ -16,11 +16,12 @@ class Standing:
     watermark: datetime | None
     coverage: CoverageRecord
     reasons: tuple[DegradedReason, ...]
+    detections: int
     at: datetime
 
     def fingerprint(self) -> list[str]:
         """What changes when the standing does, the clock aside; for entity tags."""
-        return [repr(self.watermark), repr(self.coverage), repr(self.reasons)]
+        return [repr(self.watermark), repr(self.coverage), repr(self.reasons), repr(self.detections)]
 
     def document(self) -> dict[str, Any]:
         """The part of an answer that says it."""
@@ -44,8 +45,11 @@ class Standing:
 
 def standing_of(store: Store, *, now: datetime, stale_after: timedelta) -> Standing:
     """The standing of a store at an instant."""
+    # Read first: a detection that comes in between makes an entity tag too old, never too new.
+    detections = store.detections()
     watermark, coverage = store.watermark(), store.coverage()
-    return Standing(watermark, coverage, degraded_reasons(watermark, coverage, now, stale_after), now)
+    reasons = degraded_reasons(watermark, coverage, now, stale_after)
+    return Standing(watermark, coverage, reasons, detections, now)
 
 
 def degraded_reasons(

@@ -42,6 +42,7 @@ DAY = timedelta(days=1)
 RETENTION = timedelta(days=730)
 LIVE = frozenset({"live"})
 _REVISIONS = "alert_revision"
+_DETECTIONS = "detection"
 _BUSY_MS = 30_000
 
 Document = dict[str, Any]
@@ -210,7 +211,8 @@ class Store:
         self._dialect = self._engine.dialect.name
         with self._write() as connection:
             schema.metadata.create_all(connection)
-            connection.execute(insert_once(schema.counter, self._dialect), {"name": _REVISIONS, "value": 0})
+            counters = [{"name": name, "value": 0} for name in (_REVISIONS, _DETECTIONS)]
+            connection.execute(insert_once(schema.counter, self._dialect), counters)
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -459,10 +461,12 @@ class Store:
         batch = [{name: row.get(name) for name in names} for row in rows]
         if batch:
             connection.execute(upsert(schema.expectation, self._dialect), batch)
+            _count_up(connection, _DETECTIONS)
 
     def _write_alerts(
         self, connection: Connection, documents: Iterable[Mapping[str, Any]], recorded_at: datetime
     ) -> list[Document]:
+        _counter(connection, _REVISIONS, lock=True)  # one writer at a time, on both databases
         written = []
         for document in documents:
             detected = self._resting(connection, Alert.model_validate(document))
@@ -487,7 +491,7 @@ class Store:
         return alert.model_copy(update={"simulated": alert.simulated or any(row.simulated for row in rows)})
 
     def _alert(self, connection: Connection, alert_id: str) -> Alert | None:
-        statement = select(schema.alert.c.document).where(schema.alert.c.alert_id == alert_id).with_for_update()
+        statement = select(schema.alert.c.document).where(schema.alert.c.alert_id == alert_id)
         document = connection.execute(statement).scalar_one_or_none()
         return None if document is None else Alert.model_validate_json(document)
 
@@ -500,14 +504,7 @@ class Store:
         act: str,
     ) -> Document:
         document = alert.document()
-        # The counter's row is locked until commit, so numbers appear in the order in which they become visible and a
-        # poller who has seen n will never be shown a later-coming n - 1.
-        seq = connection.execute(
-            update(schema.counter)
-            .where(schema.counter.c.name == _REVISIONS)
-            .values(value=schema.counter.c.value + 1)
-            .returning(schema.counter.c.value)
-        ).scalar_one()
+        seq = _count_up(connection, _REVISIONS)
         shared = {
             "alert_id": alert.alert_id,
             "seq": seq,
@@ -553,6 +550,7 @@ class Store:
             return self._write_revision(connection, _next(alert), at, who, "closed")
 
     def _at_revision(self, connection: Connection, alert_id: str, revision: int) -> Alert:
+        _counter(connection, _REVISIONS, lock=True)
         alert = self._alert(connection, alert_id)
         if alert is None:
             raise AlertUnknown("no alert has this id")
@@ -599,9 +597,7 @@ class Store:
         A snapshot of -1 is taken now.
         """
         with self._read() as connection:
-            newest = connection.execute(
-                select(schema.counter.c.value).where(schema.counter.c.name == _REVISIONS)
-            ).scalar_one()
+            newest = _counter(connection, _REVISIONS)
             reached = newest if snapshot is None or snapshot < 0 else min(snapshot, newest)
             statement = alerts_statement(asked, reached, after, limit + 1, newest_only=snapshot is not None)
             rows = connection.execute(statement).all()
@@ -616,8 +612,12 @@ class Store:
     def newest_seq(self) -> int:
         """The sequence number of the newest alert revision."""
         with self._read() as connection:
-            statement = select(schema.counter.c.value).where(schema.counter.c.name == _REVISIONS)
-            return int(connection.execute(statement).scalar_one())
+            return _counter(connection, _REVISIONS)
+
+    def detections(self) -> int:
+        """How often expectations were recorded; changes whenever a state may have."""
+        with self._read() as connection:
+            return _counter(connection, _DETECTIONS)
 
     def watermark(self) -> datetime | None:
         """The end of the newest window that detection has looked at; None when it never ran."""
@@ -786,6 +786,22 @@ def grid_in_force(grids: Sequence[ZoneGridRecord], at: datetime | None) -> ZoneG
     """The newest of the grids that was valid at an instant; without one, the newest of all."""
     valid = [grid for grid in grids if at is None or grid.valid_from <= at]
     return max(valid, key=lambda grid: grid.valid_from, default=None)
+
+
+def _count_up(connection: Connection, name: str) -> int:
+    """The next number of a counter.
+
+    Its row stays locked until commit, so numbers become visible in their order: a poller who has seen n will never be
+    shown a later-coming n - 1. A bare database sequence would not do, as it is drawn before, not at, the commit.
+    """
+    counter = schema.counter
+    drawn = update(counter).where(counter.c.name == name).values(value=counter.c.value + 1).returning(counter.c.value)
+    return int(connection.execute(drawn).scalar_one())
+
+
+def _counter(connection: Connection, name: str, *, lock: bool = False) -> int:
+    statement = select(schema.counter.c.value).where(schema.counter.c.name == name)
+    return int(connection.execute(statement.with_for_update() if lock else statement).scalar_one())
 
 
 def _next(alert: Alert) -> Alert:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel
 
 from api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from api.settings import ApiSettings
@@ -20,12 +21,20 @@ Responses = dict[int | str, dict[str, Any]]
 UNCHANGED: Responses = {304: {"description": "Nothing changed since the entity tag shown."}}
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_SECONDS_END = 253_402_300_800
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
+
+def _within_reach(at: datetime) -> datetime:
+    if not _EARLIEST <= at <= _LATEST:
+        raise ValueError("a time from 1970 to 2200")
+    return at
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_within_reach)]
 ZoneId = Annotated[str | None, Query(pattern=ID_PATTERN, description="one zone")]
-SectorId = Annotated[str | None, Query(max_length=64, min_length=1, description="one sector")]
-Start = Annotated[AwareDatetime | None, Query(description="windows that start then or later; RFC 3339")]
-End = Annotated[AwareDatetime | None, Query(description="windows that start before this; RFC 3339")]
+SectorId = Annotated[str | None, Query(pattern=r"^[^\x00-\x1f]{1,64}$", description="one sector")]
+Start = Annotated[Instant | None, Query(description="windows that start then or later; RFC 3339")]
+End = Annotated[Instant | None, Query(description="windows that start before this; RFC 3339")]
 Cursor = Annotated[str | None, Query(max_length=600, description="the `next_cursor` of the page before")]
 
 
@@ -146,12 +155,12 @@ def spelled_times(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seconds_of(at: datetime) -> int:
-    """Whole seconds since 1970, for cursors."""
-    return int(at.timestamp())
+    """Whole seconds since 1970, for cursors; a started second counts."""
+    return math.ceil(at.timestamp())
 
 
 def instant_of(seconds: int) -> datetime:
     """The instant that a cursor names."""
-    if not 0 <= seconds < _SECONDS_END:
+    if not 0 <= seconds <= _LATEST.timestamp():
         raise Problem("cursor_invalid")
     return datetime.fromtimestamp(seconds, UTC)

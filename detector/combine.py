@@ -45,6 +45,10 @@ HISTORY_SCHEMA: Final[Schema] = {
     "carriers_expected": pl.Int32,
     "carriers_present": pl.Int32,
     "complete": pl.Boolean,
+    # By carrier, in the order of their names; only as long as `carriers_present`:
+    "carrier_values": pl.List(pl.Int64),  # null: below that carrier's threshold
+    "carrier_sigmas": pl.List(pl.Float64),
+    "carrier_thresholds": pl.List(pl.Int64),
     "release_digests": pl.List(pl.String),  # of the releases of this window, sorted
 }
 
@@ -82,15 +86,18 @@ def combine(
     hours = pl.datetime_range(start, end, "1h", eager=True, time_unit="us").alias("window_start").cast(HOUR)
 
     is_published = pl.col("value").is_not_null()
-    sums = rows.group_by(key).agg(
+    sums = rows.sort("carrier").group_by(key, maintain_order=True).agg(
         pl.len().cast(pl.Int32).alias("carriers_present"),
         is_published.all().alias("_all_published"),
         pl.col("feed_complete").all().alias("_feeds_complete"),
-        (pl.col("sigma") ** 2).sum().sqrt().alias("sigma"),
-        pl.col("threshold").sum().alias("threshold"),
+        (pl.col("sigma") ** 2).sum().sqrt().alias("_sigma"),
+        pl.col("threshold").sum().alias("_threshold"),
         pl.col("value").sum().alias("known_sum"),
         (pl.col("sigma") ** 2).filter(is_published).sum().sqrt().alias("known_sigma"),
         pl.coalesce("value", "threshold").sum().alias("censor_bound"),
+        pl.col("value").alias("carrier_values"),
+        pl.col("sigma").alias("carrier_sigmas"),
+        pl.col("threshold").alias("carrier_thresholds"),
     )
     digests = rows.group_by("window_start").agg(pl.col("release_digest").unique().sort().alias("release_digests"))
     directions = pl.DataFrame({"direction": sorted(str(direction) for direction in Direction)})
@@ -104,6 +111,8 @@ def combine(
         .with_columns(
             pl.lit(expected, pl.Int32).alias("carriers_expected"),
             pl.col("carriers_present").fill_null(0),
+            pl.col("_sigma").alias("sigma"),
+            pl.col("_threshold").alias("threshold"),
             pl.when("_all_published").then("known_sum").alias("value"),
             (~pl.col("_all_published")).fill_null(value=False).alias("suppressed"),
             ((pl.col("carriers_present") == expected) & pl.col("_feeds_complete"))

@@ -94,8 +94,8 @@ def _one_of(words: type[StrEnum]) -> str:
     return "|".join(word.value for word in words)
 
 
-# 128 bits in base32: the last of 26 letters holds three bits (notes/security.md, section 1).
-TOKEN_PATTERN = "[a-z2-7]{25}[aeimquy4]"
+# 26 letters spell 130 bits; a token has 128, so the last two are padding and are not kept.
+TOKEN_PATTERN = "[a-z2-7]{26}"
 PLMN_PATTERN = "[0-9]{3}-[0-9]{2,3}"
 TIME_PATTERN = (
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"

@@ -16,8 +16,8 @@ from geofence.metres import Plane, plane_around
 Floats = NDArray[np.float64]
 
 INLAND_M = (12_000.0, 60_000.0)
-OPENINGS_PER_ZONE = 3
-OPENING_FROM_LINE_M = (200.0, 1_500.0)
+DOORS_PER_ZONE = 3
+DOOR_FROM_LINE_M = (200.0, 1_500.0)
 UNLISTED_POPULATION = 800.0  # GeoNames says 0 for a sixth of the places
 
 
@@ -32,7 +32,7 @@ class Ground:
     places: Floats  # home-side places, (n, 2)
     population: Floats
     roads: Any  # home-side roads of true shape, one multi-line, may be empty
-    openings: tuple[Floats, ...]  # by zone: where tracks reach the line, away from crossing points; none in their zones
+    doors: tuple[Floats, ...]  # by zone: where people cross; local openings in a belt, one gate in a crossing-point zone
 
     def from_line_m(self, xy: Floats) -> Floats:
         """Distance of each position to the border line."""
@@ -80,25 +80,22 @@ def survey(grid: ZoneGrid, border: Border) -> Ground:
     places, population = _home_places(plane, zones, around)
     crossing_point = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in grid.zones], dtype=np.bool_)
     bare = Ground(plane, tuple(zones), crossing_point, line, places, population, _roads(plane, strip.buffer(2e3)), ())
-    return replace(bare, openings=_openings(bare))
+    return replace(bare, doors=_doors(bare))
 
 
-def _openings(ground: Ground) -> tuple[Floats, ...]:
-    """Up to three places by the line in every belt zone, far from other zones and from each other where there is room.
+def _doors(ground: Ground) -> tuple[Floats, ...]:
+    """Up to three places by the line in every zone, far from other zones and from each other where there is room.
 
-    Where the tracks are belongs to the ground, not to a simulation's seed.
+    Where the tracks are belongs to the ground, not to a simulation's seed. At a crossing point the three stand together.
     """
     rng = np.random.default_rng(0)
     outlines = shapely.simplify(np.array(ground.zones, dtype=object), 100.0)
     tree = shapely.STRtree(outlines)
     found: list[Floats] = []
     for zone, shape in enumerate(ground.zones):
-        if ground.crossing_point[zone]:
-            found.append(np.zeros((0, 2)))
-            continue
         xy = ground.scatter(rng, zone, 600)
         from_line = ground.from_line_m(xy)
-        near = (from_line > OPENING_FROM_LINE_M[0]) & (from_line < OPENING_FROM_LINE_M[1])
+        near = (from_line > DOOR_FROM_LINE_M[0]) & (from_line < DOOR_FROM_LINE_M[1])
         # A zone may hold only a corner of the border.
         xy = xy[near] if near.any() else xy[np.argsort(from_line)[:10]]
         clear = np.full(len(xy), 6_000.0)
@@ -106,7 +103,9 @@ def _openings(ground: Ground) -> tuple[Floats, ...]:
             if other != zone:
                 clear = np.minimum(clear, shapely.distance(shapely.points(xy), outlines[other]))
         chosen = [int(np.argmax(clear))]
-        while len(chosen) < min(OPENINGS_PER_ZONE, len(xy)):
+        if ground.crossing_point[zone]:
+            chosen = np.argsort(distances_m(xy, xy[chosen])[:, 0])[:DOORS_PER_ZONE].tolist()
+        while len(chosen) < min(DOORS_PER_ZONE, len(xy)):
             apart = distances_m(xy, xy[chosen]).min(axis=1)
             chosen.append(int(np.argmax(np.minimum(clear, apart))))
         found.append(xy[chosen])

@@ -15,13 +15,14 @@ from geofence.border import Border
 from geofence.grid import ZoneGrid
 from simulator.ground import INLAND_M, Floats, Ground, distances_m, survey
 
-TOWN, RURAL, REMOTE, GATE, INLAND = range(5)
-SPACING_M = {TOWN: (400.0, 900.0), RURAL: (2_200.0, 5_000.0), REMOTE: (6_000.0, 11_000.0)}
+TOWN, RURAL, REMOTE, GATE, OPENING, INLAND = range(6)
+SPACING_M = {TOWN: (400.0, 900.0), RURAL: (2_200.0, 5_000.0), REMOTE: (6_000.0, 11_000.0), GATE: (0.0, 0.0), OPENING: (400.0, 900.0)}
 RANGE_M = {
     TOWN: (900.0, 1_600.0),
     RURAL: (3_000.0, 6_500.0),
     REMOTE: (7_000.0, 12_000.0),
     GATE: (1_300.0, 1_900.0),
+    OPENING: (2_200.0, 3_800.0),
     INLAND: (2_500.0, 6_000.0),
 }
 HILL_TOP_SHARE = 0.045
@@ -29,7 +30,7 @@ HILL_TOP_RANGE_M = (15_000.0, 22_000.0)
 TOWN_PEOPLE_PER_KM2 = 2_500.0
 TOWN_FROM_PEOPLE = 5_000.0
 MOST_SITES_IN_A_TOWN = 16
-GATE_FROM_LINE_M = 1_000.0
+LINE_ERROR_M = 150.0  # a mast nearer to the line than its error could stand abroad (notes/geodata.md, section 2)
 SECTORS = 3
 SECTOR_BEAM_DEG = 120.0
 IN_SERVICE_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -50,49 +51,50 @@ def simulate_network(
     """
     rng = np.random.default_rng([seed, 30, *plmn.encode()])
     ground = ground or survey(grid, border)
-    gates = [_gate_site(ground, rng, zone) for zone in np.flatnonzero(ground.crossing_point)]
-    strip = _thinned(ground, rng, gates)
+    strip = _thinned(ground, rng)
     inland = _inland_sites(ground, rng)
     xy = np.concatenate([strip.xy, inland])
     setting = np.concatenate([strip.setting, np.full(len(inland), INLAND)]).astype(np.int64)
     return _cells(ground, rng, xy, setting, plmn)
 
 
-def _gate_site(ground: Ground, rng: np.random.Generator, zone: int) -> Floats:
-    """A place for the mast of a crossing point: in its zone, a kilometre behind the middle of its stretch of the line."""
-    xy = ground.scatter(rng, zone, 400)
-    stretch = shapely.intersection(ground.line, ground.zones[zone].buffer(300.0))
-    middle = np.asarray((stretch if not stretch.is_empty else ground.zones[zone]).centroid.coords[0])
-    off = np.abs(ground.from_line_m(xy) - GATE_FROM_LINE_M) + 0.5 * np.hypot(*(xy - middle).T)
-    return np.asarray(xy[int(np.argmin(off))])
+def _door_sites(ground: Ground, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """A mast by every gate and opening, where villages and their masts are; in its zone and at home. Gates come first."""
+    order = np.argsort(~ground.crossing_point, kind="stable")
+    xy, setting = [], []
+    for zone in order:
+        gate = bool(ground.crossing_point[zone])
+        for door in ground.doors[zone][: 1 if gate else None]:
+            tries = np.concatenate([door + rng.normal(0, 300.0, (12, 2)), door[None]])
+            inside = shapely.contains_xy(ground.zones[zone], tries[:, 0], tries[:, 1])
+            at_home = inside & (ground.from_line_m(tries) > LINE_ERROR_M)
+            xy.append(tries[int(np.argmax(at_home))] if at_home.any() else door)
+            setting.append(GATE if gate else OPENING)
+    return np.array(xy), np.array(setting, dtype=np.float64)
 
 
-def _thinned(ground: Ground, rng: np.random.Generator, gates: list[Floats]) -> _Sites:
-    """Gates first, then candidates in random order, each kept if no mast stands within its own spacing."""
+def _thinned(ground: Ground, rng: np.random.Generator) -> _Sites:
+    """Doors first, then candidates in random order, each kept if no mast stands within its own spacing."""
+    first_xy, first_setting = _door_sites(ground, rng)
     candidates = [_around_places(ground, rng), _along_roads(ground), _open_country(ground, rng)]
     xy = np.concatenate(candidates)
-    # Villages, and with them masts, stand behind the places where tracks reach the line: these are sited first.
-    xy = np.concatenate([_behind_openings(ground, rng), xy[rng.permutation(len(xy))]])
+    xy = xy[rng.permutation(len(xy))]
     inside = np.zeros(len(xy), dtype=np.bool_)
     _, hits = shapely.STRtree(shapely.points(xy)).query(np.array(ground.zones, dtype=object), predicate="contains")
     inside[hits] = True
-    # The line is good to 150 m: a mast nearer than that could stand abroad.
-    xy = xy[inside & (ground.from_line_m(xy) > 150.0)]
-    setting = _settings(ground, xy)
-    kept_xy = np.empty((len(xy) + len(gates), 2))
-    kept_setting: list[int] = [GATE] * len(gates)
-    if gates:
-        kept_xy[: len(gates)] = np.array(gates)
-    count = len(gates)
-    spacing = np.array([rng.uniform(*SPACING_M[int(kind)]) for kind in setting])
+    xy = xy[inside & (ground.from_line_m(xy) > LINE_ERROR_M)]
+    setting = np.concatenate([first_setting, _settings(ground, xy)])
+    xy = np.concatenate([first_xy, xy])
+    spacing = [rng.uniform(*SPACING_M[int(kind)]) for kind in setting]
+    kept: list[int] = []
+    kept_xy = np.empty_like(xy)
     for at, position in enumerate(xy):
-        others = kept_xy[:count]
-        if count and np.min(np.hypot(others[:, 0] - position[0], others[:, 1] - position[1])) < spacing[at]:
+        others = kept_xy[: len(kept)]
+        if kept and np.min(np.hypot(others[:, 0] - position[0], others[:, 1] - position[1])) < spacing[at]:
             continue
-        kept_xy[count] = position
-        kept_setting.append(int(setting[at]))
-        count += 1
-    return _Sites(kept_xy[:count].copy(), np.array(kept_setting, dtype=np.float64))
+        kept_xy[len(kept)] = position
+        kept.append(at)
+    return _Sites(xy[kept], setting[kept])
 
 
 def _around_places(ground: Ground, rng: np.random.Generator) -> Floats:
@@ -106,11 +108,6 @@ def _around_places(ground: Ground, rng: np.random.Generator) -> Floats:
 
 def _town_radius_m(people: float) -> float:
     return float(np.sqrt(people / TOWN_PEOPLE_PER_KM2 / np.pi) * 1_000)
-
-
-def _behind_openings(ground: Ground, rng: np.random.Generator) -> Floats:
-    openings = np.concatenate([np.zeros((0, 2)), *ground.openings])
-    return np.asarray(openings + rng.normal(0, 700.0, openings.shape))
 
 
 def _along_roads(ground: Ground) -> Floats:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 from simulator.ground import INLAND_M, Floats, Ground, distances_m
@@ -14,9 +13,7 @@ PEOPLE_PER_KM2 = 45.0  # notes/telecom.md, section 3
 LISTED_SHARE = 0.6  # of GeoNames' population, taken as spread over the place's surroundings
 VILLAGES_PER_ZONE = 14
 FIELDS_PER_ZONE = 5
-GATES_PER_ZONE = 3
 FIELD_FROM_LINE_M = (100.0, 1_000.0)
-GATE_FROM_LINE_M = 600.0
 
 Ints = NDArray[np.int64]
 
@@ -70,10 +67,7 @@ def lay_out_spots(ground: Ground, rng: np.random.Generator) -> Spots:
         near = np.flatnonzero((from_line > FIELD_FROM_LINE_M[0]) & (from_line < FIELD_FROM_LINE_M[1]))
         near = near[:FIELDS_PER_ZONE] if len(near) else np.argsort(from_line)[:FIELDS_PER_ZONE]
         add(tries[near], zone, SpotKind.FIELD)
-        if ground.crossing_point[zone]:
-            add(_gates(ground, tries, from_line, zone), zone, SpotKind.GATE)
-        else:
-            add(ground.openings[zone], zone, SpotKind.OPENING)
+        add(ground.doors[zone], zone, SpotKind.GATE if ground.crossing_point[zone] else SpotKind.OPENING)
     inland = _inland(ground, rng)
     # Where nothing is known of the country behind, the airport is simply the spot farthest from the line.
     far = int(np.argmax(ground.from_line_m(inland)))
@@ -84,22 +78,6 @@ def lay_out_spots(ground: Ground, rng: np.random.Generator) -> Spots:
     zone = np.array(zone_of, dtype=np.int64)
     kind = np.array(kinds, dtype=np.int64)
     return Spots(positions, zone, kind, _people(ground, positions, zone, kind), ground.from_line_m(positions))
-
-
-def _gates(ground: Ground, tries: Floats, from_line: Floats, zone: int) -> Floats:
-    """Beside the crossing itself: near the line, and as far inside the zone as it goes."""
-    others = np.delete(np.array(ground.zones, dtype=object), zone)
-    clear = np.full(len(tries), 4_000.0)
-    shape = ground.zones[zone]
-    for other in others:
-        if shape.distance(other) < 4_000.0:
-            clear = np.minimum(clear, _distances(tries, other))
-    first = int(np.argmin(np.abs(from_line - GATE_FROM_LINE_M) - clear))
-    return np.asarray(tries[np.argsort(np.hypot(*(tries - tries[first]).T))[:GATES_PER_ZONE]])
-
-
-def _distances(xy: Floats, shape: object) -> Floats:
-    return np.asarray(shapely.distance(shapely.points(xy), shape))
 
 
 def _inland(ground: Ground, rng: np.random.Generator) -> Floats:

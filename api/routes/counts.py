@@ -1,7 +1,6 @@
 """What carriers published, and what was expected: the two series of a chart."""
 
-from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -79,29 +78,24 @@ def list_counts(
         if carrier not in (None, caller.carrier):
             raise Problem("not_allowed", Fault("query:carrier", "a carrier reads its own counts"))
         carrier = caller.carrier
-    newest = store.newest_window_start() if end is None else None
-    asked = _asked(
-        CountFilter(
-            start=start or settings.clock(),
-            end=end or (newest or settings.clock()) + HOUR,
-            zone_id=zone_id,
-            sector_id=sector_id,
-            direction=direction,
-            carrier=carrier,
-        ),
-        open_start=start is None,
-    )
-    mark = filter_mark({"list": "counts"} | asdict(replace(asked, start=asked.end) if start is None else asked))
+    mark = filter_mark({"list": "counts", "of": [carrier, zone_id, sector_id, direction, start, end]})
     after = None
     if cursor is not None:
-        seconds, *place = read_cursor(cursor, mark, int, str, str, str)
-        after = (instant_of(seconds), *place)
+        first, last_end, at, *place = read_cursor(cursor, mark, int, int, int, str, str, str)
+        start, end, after = instant_of(first), instant_of(last_end), (instant_of(at), *place)
+    newest = store.newest_window_start()
+    start, end = _range(start, end, settings.clock() if newest is None else newest + HOUR)
+    asked = CountFilter(
+        start=start, end=end, zone_id=zone_id, sector_id=sector_id, direction=direction, carrier=carrier
+    )
     rows = store.counts_page(asked, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
     next_cursor = None
-    if last is not None:
+    if len(rows) > limit:
+        last = rows[limit - 1]
         next_cursor = write_cursor(
-            mark, seconds_of(last["window_start"]), last["carrier"], last["zone_id"], last["direction"]
+            mark,
+            *(seconds_of(at) for at in (start, end, last["window_start"])),
+            *(last[name] for name in ("carrier", "zone_id", "direction")),
         )
     found = links(request, next_cursor)
     return answer(
@@ -136,26 +130,22 @@ def list_expectations(
 
     `lower` and `upper` enclose what usual movement would publish in 95 of 100 hours.
     """
-    asked = _asked(
-        CountFilter(
-            start=start or settings.clock(),
-            end=end or standing.watermark or settings.clock(),
-            zone_id=zone_id,
-            sector_id=sector_id,
-            direction=direction,
-        ),
-        open_start=start is None,
-    )
-    mark = filter_mark({"list": "expectations"} | asdict(asked))
+    mark = filter_mark({"list": "expectations", "of": [zone_id, sector_id, direction, start, end]})
     after = None
     if cursor is not None:
-        seconds, *place = read_cursor(cursor, mark, int, str, str)
-        after = (instant_of(seconds), *place)
+        first, last_end, at, *place = read_cursor(cursor, mark, int, int, int, str, str)
+        start, end, after = instant_of(first), instant_of(last_end), (instant_of(at), *place)
+    start, end = _range(start, end, standing.watermark or settings.clock())
+    asked = CountFilter(start=start, end=end, zone_id=zone_id, sector_id=sector_id, direction=direction)
     rows = store.expectations_page(asked, after=after, limit=limit + 1)
-    last = rows[limit - 1] if len(rows) > limit else None
     next_cursor = None
-    if last is not None:
-        next_cursor = write_cursor(mark, seconds_of(last["window_start"]), last["zone_id"], last["direction"])
+    if len(rows) > limit:
+        last = rows[limit - 1]
+        next_cursor = write_cursor(
+            mark,
+            *(seconds_of(at) for at in (start, end, last["window_start"])),
+            *(last[name] for name in ("zone_id", "direction")),
+        )
     found = links(request, next_cursor)
     return answer(
         {"items": [_expectation(row) for row in rows[:limit]], "next_cursor": next_cursor, "links": found}
@@ -164,12 +154,13 @@ def list_expectations(
     )
 
 
-def _asked(asked: CountFilter, *, open_start: bool) -> CountFilter:
-    if open_start:
-        asked = replace(asked, start=asked.end - _DEFAULT_SPAN)
-    if asked.start >= asked.end:
+def _range(start: datetime | None, end: datetime | None, newest_end: datetime) -> tuple[datetime, datetime]:
+    """The span asked for; a cursor carries it on, because what is newest may move between two pages."""
+    end = end or newest_end
+    start = start or end - _DEFAULT_SPAN
+    if start >= end:
         raise Problem("invalid_request", Fault("query:start", "before the end"))
-    return asked
+    return start, end
 
 
 def _count(row: Document) -> dict[str, Any]:

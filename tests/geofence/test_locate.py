@@ -1,0 +1,164 @@
+"""From a cell plan and a grid to the zone of each cell."""
+
+import json
+import random
+
+import numpy as np
+import polars as pl
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geofence.border import Border
+from geofence.cell_plan import read_cell_plan
+from geofence.footprint import footprints
+from geofence.grid import GridError, ZoneGrid
+from geofence.locate import LocatedPlan, coverage_document, locate_cells
+from geofence.metres import Plane
+
+from .builders import FIXTURES, LINE, box, cell, feature, grid, network_a, plan
+
+
+def located(*rows: dict[str, object], zones: ZoneGrid | None = None) -> LocatedPlan:
+    return locate_cells(plan(*rows), zones or grid(), LINE)
+
+
+def test_a_sector_looks_where_its_azimuth_points() -> None:
+    away = Plane(30.0, 60.0)
+    rows = plan(*(cell(f"000000{n}", azimuth_deg=n * 90.0, beamwidth_deg=60.0) for n in range(4)))
+    rows = rows.with_columns(lon=pl.lit(25.0), lat=pl.lit(60.0), range_m=pl.lit(5_000.0))
+    shapes = away.to_degrees(footprints(rows, away))
+    towards = [(shape.centroid.x - 25.0, shape.centroid.y - 60.0) for shape in shapes]
+    east = np.array([x * 0.5 for x, _ in towards])
+    north = np.array([y for _, y in towards])
+    bearing = np.degrees(np.arctan2(east, north)) % 360
+    assert np.abs((bearing - [0, 90, 180, 270] + 180) % 360 - 180).max() < 1.0
+
+
+def test_a_footprint_is_as_large_as_its_sector() -> None:
+    rows = plan(cell("0000001"), cell("0000002", azimuth_deg=10, beamwidth_deg=120), cell("0000003", range_m=30_000))
+    area = shapely.area(footprints(rows, Plane(6.1, 50.9)))
+    assert area == pytest.approx(np.pi * np.array([1e6, 1e6 / 3, 9e8]), rel=0.01)
+
+
+def test_a_cell_belongs_to_the_zone_with_the_largest_share() -> None:
+    found = located(cell("0000001", north_km=11.5), cell("0000002", north_km=12.5), cell("0000003", east_km=-10.8))
+    zones = grid()
+    assert found.cells["zone"].to_list() == [zones.zone_ix("south"), zones.zone_ix("north"), -1]
+    assert found.cells["share"].to_list() == pytest.approx([0.80, 0.80, 0.90], abs=0.05)
+
+
+def test_a_footprint_reaches_over_the_line_and_says_so() -> None:
+    on_the_line, inside = located(cell("0000001", east_km=0.0), cell("0000002", east_km=-3.0)).cells.iter_rows(
+        named=True
+    )
+    assert on_the_line["share_abroad"] == pytest.approx(0.5, abs=0.01)
+    assert on_the_line["zone"] >= 0
+    assert inside["share_abroad"] == 0.0
+
+
+def test_what_lies_abroad_does_not_vote_for_inland() -> None:
+    row = cell(east_km=-0.1, azimuth_deg=90, beamwidth_deg=40, range_m=5_000)
+    (found,) = located(row).cells.iter_rows(named=True)
+    assert found["share_abroad"] > 0.9
+    assert found["zone"] >= 0
+
+
+def test_a_cell_wholly_abroad_has_no_zone() -> None:
+    (found,) = located(cell(east_km=20.0)).cells.iter_rows(named=True)
+    assert (found["zone"], found["share"], found["share_abroad"]) == (-1, 0.0, 1.0)
+
+
+def test_a_crossing_point_without_a_cell_is_refused_when_asked() -> None:
+    rows = plan(cell(north_km=4.0))
+    with pytest.raises(GridError, match="at least one cell") as refused:
+        locate_cells(rows, network_a(), LINE)
+    assert refused.value.feature == "gate-mid"
+    assert locate_cells(rows, network_a(), LINE, require_crossing_point_cells=False).cells.height == 1
+
+
+def test_the_sample_network_is_located_with_every_crossing_point_heard() -> None:
+    found = locate_cells(read_cell_plan(FIXTURES / "network_a_cells.csv"), network_a(), LINE)
+    assert found.cells.height == 184
+    assert set(found.cells["zone"]) == {-1, 0, 1, 2}
+    assert found.cells["cell"].to_list() == list(range(184))
+
+
+def test_cells_on_one_mast_overlap_even_back_to_back() -> None:
+    back = [cell(f"000000{n}", azimuth_deg=n * 180, beamwidth_deg=60) for n in range(2)]
+    near = cell("0000002", east_km=-3.0 + 0.25, azimuth_deg=90, beamwidth_deg=60)
+    far = cell("0000003", east_km=-3.0 - 0.35, azimuth_deg=270, beamwidth_deg=60)
+    pairs = set(located(*back, near, far).overlaps.iter_rows())
+    assert {(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)} == pairs
+
+
+@pytest.mark.parametrize(("apart_km", "overlap"), [(1.1, True), (1.4, False)])
+def test_footprints_overlap_when_more_than_a_quarter_is_common(apart_km: float, overlap: bool) -> None:
+    # Two discs of 1 km: the lens is a quarter of a disc when their middles are 1.265 km apart.
+    pairs = located(cell("0000001"), cell("0000002", east_km=-3.0 - apart_km)).overlaps
+    assert pairs.height == (2 if overlap else 0)
+
+
+def test_a_small_cell_inside_a_large_one_is_another_place() -> None:
+    small = cell("0000002", east_km=-4.0, range_m=400.0)
+    assert located(cell("0000001"), small).overlaps.is_empty()
+
+
+def test_two_validities_of_a_cell_are_two_rows() -> None:
+    moved = "2026-02-01T00:00:00Z"
+    found = located(cell(valid_from=moved, north_km=18.0), cell(valid_to=moved))
+    assert found.cells["valid_from"].to_list()[0] is None
+    assert found.cells["zone"].to_list() == [grid().zone_ix("south"), grid().zone_ix("north")]
+
+
+def test_the_digest_names_the_plan_and_the_grid_whatever_the_order() -> None:
+    rows = [cell(f"000000{n}", north_km=2.0 + n) for n in range(8)]
+    first = located(*rows)
+    random.Random(5).shuffle(rows)
+    shuffled = located(*rows)
+    assert shuffled.digest == first.digest
+    assert shuffled.cells.equals(first.cells)
+    assert shuffled.overlaps.equals(first.overlaps)
+    assert located(*rows[:-1]).digest != first.digest
+    assert located(*rows, zones=grid(feature("one", box(-10, 0, 0, 24)))).digest != first.digest
+
+
+def test_what_is_published_of_a_plan_counts_nothing() -> None:
+    zones = network_a()
+    said = coverage_document(locate_cells(read_cell_plan(FIXTURES / "network_a_cells.csv"), zones, LINE), zones)
+    assert json.loads(json.dumps(said)) == said
+    assert [set(zone) for zone in said["zones"]] == [{"zone_id", "has_cells", "share_in_zone", "share_abroad"}] * 3
+    assert all(0 <= zone["share_abroad"] <= 1 for zone in said["zones"])
+
+
+def test_cells_along_a_real_border_are_told_home_from_abroad(vn_kh: Border, vn_kh_grid: ZoneGrid) -> None:
+    # Bavet, 5 km inside Cambodia; Moc Bai's customs; Tay Ninh town, 16 km inland.
+    places = {"0000001": (106.10, 11.09), "0000002": (106.18, 11.073), "0000003": (106.10, 11.31)}
+    rows = plan(*(cell(cell_id, lon=lon, lat=lat) for cell_id, (lon, lat) in places.items()))
+    rows = rows.with_columns(pl.Series("lon", [lon for lon, _ in places.values()]))
+    rows = rows.with_columns(pl.Series("lat", [lat for _, lat in places.values()]))
+    found = locate_cells(rows, vn_kh_grid, vn_kh.line, require_crossing_point_cells=False).cells
+    assert found["zone"].to_list() == [-1, vn_kh_grid.zone_ix("VN-KH-x-moc-bai"), -1]
+    assert found["share_abroad"].to_list() == pytest.approx([1.0, 0.0, 0.0], abs=0.1)
+
+
+placed = st.tuples(
+    st.floats(-30, 30), st.floats(-5, 29), st.none() | st.floats(0, 360), st.floats(1, 360), st.floats(50, 20_000)
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(placed, min_size=1, max_size=12))
+def test_shares_are_shares_and_overlap_is_mutual(cells: list[tuple[float, float, float | None, float, float]]) -> None:
+    rows = [
+        cell(f"{n:07x}", east_km=east, north_km=north, azimuth_deg=way, beamwidth_deg=beam, range_m=reach)
+        for n, (east, north, way, beam, reach) in enumerate(cells)
+    ]
+    found = located(*rows)
+    assert found.cells.filter((pl.col("share") < 0) | (pl.col("share_abroad") < 0)).is_empty()
+    assert (found.cells["share"] + found.cells["share_abroad"]).max() <= 1 + 1e-9
+    pairs = set(found.overlaps.iter_rows())
+    assert {(b, a) for a, b in pairs} == pairs
+    assert all(a != b for a, b in pairs)
+    assert len(pairs) == found.overlaps.height
