@@ -14,6 +14,7 @@ import polars as pl
 from scipy.special import ndtr, ndtri
 
 from detector.alerts import group_flags
+from detector.features import cells_of
 from detector.flag import may_flag, sighted, tail_probability
 from detector.likelihood import Bools, Dispersion, Floats
 from detector.policy import MAX_TAIL_P
@@ -89,6 +90,7 @@ def probability_bands(
     tail_p: float,
     neighbours: Mapping[str, Sequence[str]],
     dispersion: Dispersion,
+    shares: Sequence[float],
     *,
     seed: int,
 ) -> dict[str, Any]:
@@ -101,7 +103,7 @@ def probability_bands(
     """
     starts = [float(-np.log10(tail_p)) + step for step in _BAND_STEPS]
     edges = np.array([*starts, np.inf])
-    sizes, planted = plant(held_out, dispersion, seed=seed)
+    sizes, planted = plant(held_out, dispersion, shares, seed=seed)
     flagged = clean.filter(pl.col("tail_p") <= tail_p)
     alerts = np.array([-np.log10(group["tail_p"].to_numpy().min()) for group in group_flags(flagged, neighbours)])
     share = np.histogram(planted, edges)[0] / max(planted.size, 1)
@@ -131,11 +133,12 @@ def probability_bands(
     }
 
 
-def plant(held_out: Scored, dispersion: Dispersion, *, seed: int) -> tuple[Floats, Floats]:
+def plant(held_out: Scored, dispersion: Dispersion, shares: Sequence[float], *, seed: int) -> tuple[Floats, Floats]:
     """Sizes of surges planted on held-out hours and the best score of each (0 where no hour passes the floor).
 
-    A planted surge adds an even Poisson stream to consecutive hours. A suppressed hour first gets a value as its
-    expectation has it below the bound. Of several carriers all must publish, which finds fewer than there are.
+    A planted surge adds an even Poisson stream to consecutive hours, split over the carriers by their shares. A
+    suppressed count first gets a value as its expectation has it below the threshold; what then stays below it is
+    suppressed again.
     """
     rows = held_out.rows
     random = np.random.default_rng(seed)
@@ -150,21 +153,19 @@ def plant(held_out: Scored, dispersion: Dispersion, *, seed: int) -> tuple[Float
     start = random.choice(begins, _PLANTED)
     size = random.choice(PLANTED_SIZES, _PLANTED)
     lasts = random.choice(PLANTED_HOURS, _PLANTED)
-
-    value = rows["value"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    expected, spread = rows["expected"].to_numpy(), rows["spread"].to_numpy()
-    sigma = rows["sigma"].to_numpy()
-    sd = np.sqrt(sigma**2 + dispersion.variance(expected) + spread**2)
-    bound = rows["censor_bound"].to_numpy() - 0.5
-    threshold = rows["threshold"].to_numpy()
     best = np.zeros(_PLANTED)
     for hour in range(longest):
-        at = start + hour
-        below = ndtri(np.maximum(random.random(_PLANTED) * ndtr((bound[at] - expected[at]) / sd[at]), 1e-300))
-        background = np.where(np.isnan(value[at]), expected[at] + sd[at] * below, value[at])
-        observed = np.round(background + np.where(hour < lasts, random.poisson(size / lasts), 0))
-        passes, tail_p = _floor_and_tail(rows[at], observed, sigma[at], dispersion)
-        shows = passes & (observed >= threshold[at]) & (hour < lasts)
+        chosen = rows[start + hour]
+        cells, expected = cells_of(chosen, shares), chosen["expected"].to_numpy()
+        mean, sd = cells.mean(expected), np.sqrt(cells.variance(expected, dispersion))
+        below = random.random(mean.shape) * ndtr((cells.bound - mean) / sd)
+        background = np.where(cells.censored, mean + sd * ndtri(np.maximum(below, 1e-300)), cells.value)
+        surge = random.poisson(np.where(hour < lasts, size / lasts, 0.0) * cells.share[:, None])
+        counts = np.round(background + surge)
+        shown = counts >= cells.bound
+        observed, noise = (counts * shown).sum(axis=0), np.sqrt((cells.noise_variance * shown).sum(axis=0))
+        passes, tail_p = _floor_and_tail(chosen, observed, np.maximum(noise, 1e-3), dispersion)
+        shows = passes & shown.any(axis=0) & (hour < lasts)
         best = np.maximum(best, np.where(shows, -np.log10(tail_p), 0.0))
     return size.astype(float), best
 

@@ -1,7 +1,8 @@
 """Combine the releases of several carriers into one history of the border (design.md, section 7; notes/privacy.md, 8).
 
-A `null` of one carrier is no zero: the sum of the zone-hour is then only known to lie below a bound, and at or above
-what the other carriers published, since the movements behind a `null` are none at least. A carrier that
+A `null` of one carrier is no zero: the sum of the zone-hour is then only known to lie below a bound. What each carrier
+said stays beside the sum, so that the likelihood can read a `null` as what it is: below *that* carrier's threshold. A
+carrier that
 is missing, or that says its own feed was incomplete, makes the zone-hour degraded; nothing is filled in for it.
 """
 
@@ -86,18 +87,22 @@ def combine(
     hours = pl.datetime_range(start, end, "1h", eager=True, time_unit="us").alias("window_start").cast(HOUR)
 
     is_published = pl.col("value").is_not_null()
-    sums = rows.sort("carrier").group_by(key, maintain_order=True).agg(
-        pl.len().cast(pl.Int32).alias("carriers_present"),
-        is_published.all().alias("_all_published"),
-        pl.col("feed_complete").all().alias("_feeds_complete"),
-        (pl.col("sigma") ** 2).sum().sqrt().alias("_sigma"),
-        pl.col("threshold").sum().alias("_threshold"),
-        pl.col("value").sum().alias("known_sum"),
-        (pl.col("sigma") ** 2).filter(is_published).sum().sqrt().alias("known_sigma"),
-        pl.coalesce("value", "threshold").sum().alias("censor_bound"),
-        pl.col("value").alias("carrier_values"),
-        pl.col("sigma").alias("carrier_sigmas"),
-        pl.col("threshold").alias("carrier_thresholds"),
+    sums = (
+        rows.sort("carrier")
+        .group_by(key, maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int32).alias("carriers_present"),
+            is_published.all().alias("_all_published"),
+            pl.col("feed_complete").all().alias("_feeds_complete"),
+            (pl.col("sigma") ** 2).sum().sqrt().alias("sigma"),
+            pl.col("threshold").sum().alias("threshold"),
+            pl.col("value").sum().alias("known_sum"),
+            (pl.col("sigma") ** 2).filter(is_published).sum().sqrt().alias("known_sigma"),
+            pl.coalesce("value", "threshold").sum().alias("censor_bound"),
+            pl.col("value").alias("carrier_values"),
+            pl.col("sigma").alias("carrier_sigmas"),
+            pl.col("threshold").alias("carrier_thresholds"),
+        )
     )
     digests = rows.group_by("window_start").agg(pl.col("release_digest").unique().sort().alias("release_digests"))
     directions = pl.DataFrame({"direction": sorted(str(direction) for direction in Direction)})
@@ -111,8 +116,6 @@ def combine(
         .with_columns(
             pl.lit(expected, pl.Int32).alias("carriers_expected"),
             pl.col("carriers_present").fill_null(0),
-            pl.col("_sigma").alias("sigma"),
-            pl.col("_threshold").alias("threshold"),
             pl.when("_all_published").then("known_sum").alias("value"),
             (~pl.col("_all_published")).fill_null(value=False).alias("suppressed"),
             ((pl.col("carriers_present") == expected) & pl.col("_feeds_complete"))

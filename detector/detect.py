@@ -24,11 +24,12 @@ from detector.features import (
     OWN_FEATURES,
     SURROUNDING_FEATURES,
     add_features,
+    carrier_shares,
     cells_of,
     span,
 )
 from detector.flag import EXPECTATION_SCHEMA, State, judge
-from detector.likelihood import PRIOR_DISPERSION, Dispersion, estimate_dispersion, negative_log_likelihood
+from detector.likelihood import PRIOR_DISPERSION, Cells, Dispersion, estimate_dispersion, negative_log_likelihood
 from detector.model import ROUNDS, Bundle, contributions, predict, seal_bundle, train_booster
 from detector.policy import MIN_HISTORY_DAYS, Arming, Policy
 from ingest.release import format_utc
@@ -85,7 +86,8 @@ def train(
     window_start) are zone-hours that people have confirmed as unusual: nothing is learned from them and they are no
     false alerts. The policy is valid from the end of the history. Same history and seed: same bundle.
     """
-    table = add_features(history, neighbours, calendar)
+    shares = carrier_shares(history)
+    table = add_features(history, neighbours, calendar, shares)
     start, last = span(table)
     end = last + timedelta(hours=1)
     if end - start < SHORTEST_TRAINING:
@@ -107,21 +109,23 @@ def train(
         raise ValueError("training needs complete hours before and after the hold-out begins")
 
     random = np.random.default_rng(seed)
-    first = _fit(_sample(earlier, rows, random), PRIOR_DISPERSION, seed=seed, rounds=rounds)
+    first = _fit(_sample(earlier, rows, random), shares, PRIOR_DISPERSION, seed=seed, rounds=rounds)
     later = _with_expectation(later, predict(first, later))
-    dispersion = _dispersion(later)
+    cells = cells_of(later, shares)
+    dispersion = estimate_dispersion(later["expected"].to_numpy(), cells)
 
     held_out = scored(later)
     clean = clean_scores(held_out, dispersion)
     tail_p = choose_tail_p(clean, held_out.zone_months, neighbours, budget=budget)
-    bands = probability_bands(held_out, clean, tail_p, neighbours, dispersion, seed=seed)
-    booster = _fit(_sample(usable, rows, random), dispersion, seed=seed, rounds=rounds)
+    bands = probability_bands(held_out, clean, tail_p, neighbours, dispersion, shares, seed=seed)
+    booster = _fit(_sample(usable, rows, random), shares, dispersion, seed=seed, rounds=rounds)
     bundle = seal_bundle(
         booster,
         usable.gather(np.linspace(0, usable.height - 1, 32).astype(int)),
         dispersion=dispersion,
+        shares=shares,
         calibration=bands,
-        metrics=_metrics(later, dispersion),
+        metrics=_metrics(later, cells, dispersion),
         training_window={"start": format_utc(start), "end": format_utc(end), "held_out_from": format_utc(held_from)},
         seed=seed,
     )
@@ -161,7 +165,7 @@ def detect(
     unfinished = [datetime.fromisoformat(alert["window_start"]) for alert in alerts if alert["status"] != "closed"]
     judged_from = min([first_window, *unfinished])
     recent = history.filter(pl.col("window_start").is_between(judged_from - timedelta(days=LOOKBACK_DAYS), last_window))
-    table = add_features(recent, neighbours, calendar).filter(pl.col("window_start") >= judged_from)
+    table = add_features(recent, neighbours, calendar, bundle.shares).filter(pl.col("window_start") >= judged_from)
     rows = _with_expectation(table, predict(bundle.booster, table))
     judged = judge(rows, bundle.dispersion, policy, armings, bundle.model_version)
     changed = merge(
@@ -179,8 +183,8 @@ def detect(
     return Detection(expectations, changed)
 
 
-def _fit(table: pl.DataFrame, dispersion: Dispersion, *, seed: int, rounds: int) -> Any:
-    return train_booster(table, cells_of(table), dispersion, seed=seed, rounds=rounds)
+def _fit(table: pl.DataFrame, shares: Sequence[float], dispersion: Dispersion, *, seed: int, rounds: int) -> Any:
+    return train_booster(table, cells_of(table, shares), dispersion, seed=seed, rounds=rounds)
 
 
 def _sample(table: pl.DataFrame, rows: int, random: np.random.Generator) -> pl.DataFrame:
@@ -197,11 +201,6 @@ def _with_expectation(table: pl.DataFrame, expected: Any) -> pl.DataFrame:
     )
 
 
-def _dispersion(later: pl.DataFrame) -> Dispersion:
-    threshold = later["threshold"].cast(pl.Float64).to_numpy()
-    return estimate_dispersion(later["expected"].to_numpy(), cells_of(later), threshold)
-
-
 def _flags(judged: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
     flags = judged.filter(pl.col("state") == State.UNUSUAL)
     if flags.is_empty():
@@ -214,16 +213,16 @@ def _flags(judged: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
     return flags.with_columns(factors).select(pl.col(name).cast(kind) for name, kind in FLAG_SCHEMA.items())
 
 
-def _metrics(later: pl.DataFrame, dispersion: Dispersion) -> dict[str, float]:
+def _metrics(later: pl.DataFrame, cells: Cells, dispersion: Dispersion) -> dict[str, float]:
     """How the expectation did on hours it had not seen, beside the plain level it starts from."""
-    cells, expected, level = cells_of(later), later["expected"].to_numpy(), later["level"].to_numpy()
-    variance = cells.noise_variance + dispersion.variance(expected)
-    z = (cells.value - expected)[~cells.censored] / np.sqrt(variance[~cells.censored])
+    expected, level = later["expected"].to_numpy(), later["level"].to_numpy()
+    variance = cells.variance(expected, dispersion)
+    z = (cells.value - cells.mean(expected)) / np.sqrt(variance)
     return {
         "held_out_rows": float(later.height),
         "held_out_zone_months": float(later.height / 2 / HOURS_PER_MONTH),
         "published_share": float(np.mean(~cells.censored)),
         "mean_loss": float(np.mean(negative_log_likelihood(np.log(expected), cells, variance))),
         "mean_loss_of_level": float(np.mean(negative_log_likelihood(np.log(level), cells, variance))),
-        "share_above_3_sd": float(np.sum(z > 3) / later.height),
+        "share_above_3_sd": float(np.sum(z > 3) / z.size),
     }

@@ -19,7 +19,7 @@ import polars as pl
 
 from detector.calendar import CALENDAR_FEATURES, Calendar, calendar_features
 from detector.combine import HISTORY_SCHEMA
-from detector.likelihood import PRIOR_DISPERSION, Bools, Cells, Floats, censored_pull, standardised_residual
+from detector.likelihood import PRIOR_DISPERSION, Bools, Cells, Floats, gradient_hessian, hazard
 
 OWN_FEATURES: Final = (
     "log_level",
@@ -54,50 +54,55 @@ _HOUR_OF_WEEK_LOG_SD: Final = 0.4
 _FACTOR_PRECISION: Final = 4.0  # a log factor is drawn to zero as by a prior of sd 0.5
 _ZONE_KAPPA: Final = 1.0  # hours of the day differ much around the level of the whole zone
 _OUTLIER_SD: Final = 3.0
+_ROWS_FOR_SHARES: Final = 50
 
 
 class Sums(NamedTuple):
-    """What a censored level needs to know of a set of cells: counts and sums, each series x hour."""
+    """What a censored level needs to know of one carrier's cells: counts and sums, each series x hour."""
 
     published: Floats
     value: Floats
-    below: Floats  # suppressed by every carrier
-    below_bound: Floats
-    between: Floats  # suppressed by some, published by others
-    between_low: Floats
-    between_bound: Floats
+    censored: Floats
+    bound: Floats  # of the censored cells
     noise: Floats  # variance, of all the cells
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The history as matrices: one row per zone and direction (series), one column per hour."""
+    """The history in blocks of series x hour, a series being one zone and direction; cells in the same order."""
 
     series: pl.DataFrame  # zone_id, sector_id, kind, direction
-    value: Floats  # nan where not published
-    low: Floats  # -inf where no carrier published
-    bound: Floats
-    noise: Floats  # variance
-    published: Bools
-    censored: Bools
+    hours: int
+    cells: Cells
+    seen: Bools  # rows of the cells that count: complete, with something said
+
+    def block(self, column: Floats | Bools) -> Floats:
+        """A column of the history as series x hour."""
+        return np.asarray(column, dtype=float).reshape(self.series.height, self.hours)
 
 
-def add_features(history: pl.DataFrame, neighbours: Mapping[str, Sequence[str]], calendar: Calendar) -> pl.DataFrame:
+def add_features(
+    history: pl.DataFrame,
+    neighbours: Mapping[str, Sequence[str]],
+    calendar: Calendar,
+    shares: Sequence[float],
+) -> pl.DataFrame:
     """The history with FEATURES, `level` (the offset of the model), `history_days` beside it, sorted by zone,
     direction and window.
 
+    `shares` are the carriers' shares of all movements, in the order of their names (`carrier_shares`).
     `history` is dense, as `combine` gives it: each zone and direction has every hour from the first to the last.
     Degraded hours take no part in any level. `history_days` counts the complete days seen of that zone and direction
     before the hour.
     """
     table = history.select(list(HISTORY_SCHEMA)).sort("zone_id", "direction", "window_start")
-    panel = _panel(table)
-    hours = panel.value.shape[1]
+    panel = _panel(table, shares)
+    hours = panel.hours
 
     log_level, spread, log_zone_level = _levels(panel)
     level = np.exp(log_level)
     score, information = _score(panel, level)
-    seen = (panel.published | panel.censored).astype(float)
+    seen = panel.block(panel.seen)
     surroundings = _surroundings(panel.series, neighbours)
 
     def past(array: Floats, *, first: int, count: int) -> Floats:
@@ -118,7 +123,9 @@ def add_features(history: pl.DataFrame, neighbours: Mapping[str, Sequence[str]],
         "own_last_week": factor(lambda a: past(a, first=168, count=1)),
         "own_24h": factor(last_day),
         "own_7d": factor(lambda a: past(a, first=24, count=168)),
-        "published_share_28d": past(panel.published.astype(float), first=24, count=672)
+        "published_share_28d": past(
+            panel.block(table["value"].is_not_null().to_numpy() & panel.seen), first=24, count=672
+        )
         / np.maximum(past(seen, first=24, count=672), 1.0),
         "neighbours_level": surroundings.neighbours
         @ log_level
@@ -145,19 +152,39 @@ def add_features(history: pl.DataFrame, neighbours: Mapping[str, Sequence[str]],
     )
 
 
-def cells_of(table: pl.DataFrame) -> Cells:
-    """What was published of each row of a history.
+def carrier_shares(history: pl.DataFrame) -> tuple[float, ...]:
+    """Each carrier's share of all movements, by name: from the zone-hours of which every carrier published.
 
-    A published value is a whole number, so one below its bound lies below bound - 1/2.
+    Where those are too few to tell, carriers count as equal. (A share by zone is work for later: issue 6.)
     """
-    known = table["known_sum"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    some_published = table["known_sigma"].fill_null(0.0).to_numpy() > 0
+    carriers = _carriers(history)
+    rows = history.filter(pl.col("complete") & pl.col("value").is_not_null())
+    if carriers == 1 or rows.height < _ROWS_FOR_SHARES:
+        return (1.0 / carriers,) * carriers
+    sums = [float(rows["carrier_values"].list.get(carrier).sum()) for carrier in range(carriers)]
+    return tuple(each / sum(sums) for each in sums)
+
+
+def cells_of(table: pl.DataFrame, shares: Sequence[float]) -> Cells:
+    """What each carrier published of each row of a history; rows of which a carrier said nothing are nan there.
+
+    A published value is a whole number, so one below the threshold lies below threshold - 1/2.
+    """
+
+    def matrix(name: str) -> Floats:
+        by_carrier = [
+            table[name].list.get(carrier, null_on_oob=True).cast(pl.Float64).fill_null(np.nan).to_numpy()
+            for carrier in range(len(shares))
+        ]
+        return np.stack(by_carrier)
+
+    value, threshold = matrix("carrier_values"), matrix("carrier_thresholds")
     return Cells(
-        value=table["value"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
-        low=np.where(some_published, known - 0.5, -np.inf),
-        bound=table["censor_bound"].cast(pl.Float64).fill_null(np.nan).to_numpy() - 0.5,
-        censored=table["suppressed"].to_numpy(),
-        noise_variance=(table["sigma"].fill_null(0.0) ** 2).to_numpy(),
+        value=value,
+        bound=threshold - 0.5,
+        censored=np.isnan(value) & np.isfinite(threshold),
+        noise_variance=matrix("carrier_sigmas") ** 2,
+        share=np.array(shares, dtype=float),
     )
 
 
@@ -181,41 +208,41 @@ def trailing(array: Floats, *, stride: int, first: int, count: int) -> Floats:
 
 
 def censored_level(
-    sums: Sums, prior_log: Floats | float, prior_log_sd: float, *, kappa: float
+    sums: Sequence[Sums], shares: Floats, prior_log: Floats | float, prior_log_sd: float, *, kappa: float
 ) -> tuple[Floats, Floats]:
     """The most probable log level of sets of cells, some censored, and its standard deviation.
 
-    The prior is log-normal. Newton steps with positive information, so every step climbs; where nothing was seen the
-    prior stands.
+    `sums` are those of each carrier. The prior is log-normal. Newton steps with positive information, so every step
+    climbs; where nothing was seen the prior stands.
     """
-    number = sums.published + sums.below + sums.between
-    noise = np.where(number > 0, sums.noise / np.maximum(number, 1e-9), 1.0)
-    intervals = []
-    for count, low, bound in (
-        (sums.below, None, sums.below_bound),
-        (sums.between, sums.between_low, sums.between_bound),
-    ):
-        at = np.nonzero(count > 1e-9)
-        n = count[at]
-        intervals.append((at, n, np.full(n.size, -np.inf) if low is None else low[at] / n, bound[at] / n))
-    log_level = np.broadcast_to(np.asarray(prior_log, dtype=float), number.shape).copy()
-    information = np.empty_like(log_level)
+    shape = sums[0].value.shape
+    log_level = np.broadcast_to(np.asarray(prior_log, dtype=float), shape).copy()
+    information = np.empty(shape)
+    read = []
+    for carrier, share in zip(sums, shares, strict=True):
+        number = carrier.published + carrier.censored
+        noise = np.where(number > _NOTHING, carrier.noise / np.maximum(number, _NOTHING), 1.0)
+        at = np.nonzero(carrier.censored > _NOTHING)
+        read.append((carrier, float(share), noise, at, carrier.bound[at] / carrier.censored[at]))
     for _ in range(_NEWTON_STEPS):
+        slope = -(log_level - prior_log) / prior_log_sd**2
+        information.fill(1.0 / prior_log_sd**2)
         level = np.exp(log_level)
-        variance = noise + PRIOR_DISPERSION.phi * level + kappa * level**2
-        slope = (sums.value - sums.published * level) * level / variance
-        information = sums.published * level**2 / variance
-        for at, n, low, bound in intervals:
-            mean, sd = level[at], np.sqrt(variance[at])
-            pull, curvature = censored_pull(mean, sd, low, bound)
-            slope[at] -= n * pull * mean / sd
-            information[at] += n * curvature * (mean / sd) ** 2
-        slope -= (log_level - prior_log) / prior_log_sd**2
-        information += 1.0 / prior_log_sd**2
+        for carrier, share, noise, at, bound in read:
+            mean = share * level
+            variance = noise + PRIOR_DISPERSION.phi * mean + kappa * mean**2
+            slope += (carrier.value - carrier.published * mean) * mean / variance
+            information += carrier.published * mean**2 / variance
+            relative = (mean / np.sqrt(variance))[at]
+            z = (bound - mean[at]) / np.sqrt(variance[at])
+            pull = hazard(z)
+            slope[at] -= carrier.censored[at] * pull * relative
+            information[at] += carrier.censored[at] * np.maximum(pull * (pull + z), 0.0) * relative**2
         log_level = np.clip(log_level + np.clip(slope / information, -0.7, 0.7), -3.0, 11.0)
     return log_level, 1.0 / np.sqrt(information)
 
 
+_NOTHING: Final = 1e-9
 _NEWTON_STEPS: Final = 6
 
 
@@ -224,44 +251,49 @@ def _levels(panel: Panel) -> tuple[Floats, Floats, Floats]:
 
     Twice: the first pass finds what is an outlier for its time, the second sees outliers cut at that.
     """
-    first, _, _ = _levels_once(panel, panel.value)
-    level = np.exp(first)
-    sd = np.sqrt(panel.noise + PRIOR_DISPERSION.variance(level))
-    return _levels_once(panel, np.clip(panel.value, level - _OUTLIER_SD * sd, level + _OUTLIER_SD * sd))
+    cells = panel.cells
+    first, _, _ = _levels_once(panel, cells.value)
+    level = np.exp(first).ravel()
+    mean, reach = cells.mean(level), _OUTLIER_SD * np.sqrt(cells.variance(level, PRIOR_DISPERSION))
+    return _levels_once(panel, np.clip(cells.value, mean - reach, mean + reach))
 
 
 def _levels_once(panel: Panel, value: Floats) -> tuple[Floats, Floats, Floats]:
-    between = panel.censored & np.isfinite(panel.low)
-    below = panel.censored & ~between
+    cells = panel.cells
+    published = panel.seen & np.isfinite(value)
+    censored = panel.seen & cells.censored
+    by_carrier = [
+        Sums(
+            published=panel.block(published[c]),
+            value=panel.block(np.where(published[c], value[c], 0.0)),
+            censored=panel.block(censored[c]),
+            bound=panel.block(np.where(censored[c], cells.bound[c], 0.0)),
+            noise=panel.block(np.where(panel.seen, cells.noise_variance[c], 0.0)),
+        )
+        for c in range(cells.share.size)
+    ]
 
-    def where(mask: Bools, values: Floats) -> Floats:
-        return np.where(mask, values, 0.0)
+    def sums(over: Callable[[Floats], Floats]) -> list[Sums]:
+        return [Sums(*(over(part) for part in carrier)) for carrier in by_carrier]
 
-    sums = Sums(
-        published=panel.published.astype(float),
-        value=where(panel.published, value),
-        below=below.astype(float),
-        below_bound=where(below, panel.bound),
-        between=between.astype(float),
-        between_low=where(between, panel.low),
-        between_bound=where(between, panel.bound),
-        noise=where(panel.published | panel.censored, panel.noise),
-    )
     # Four weeks of all hours; four weeks of this hour of the day; eight weeks of this hour of the week, +- 1 h.
     zone, _ = censored_level(
-        Sums(*(trailing(a, stride=1, first=24, count=672) for a in sums)),
+        sums(lambda a: trailing(a, stride=1, first=24, count=672)),
+        cells.share,
         float(np.log(PRIOR_LEVEL)),
         PRIOR_LOG_SD,
         kappa=_ZONE_KAPPA,
     )
     hour_of_day, _ = censored_level(
-        Sums(*(trailing(a, stride=24, first=24, count=28) for a in sums)),
+        sums(lambda a: trailing(a, stride=24, first=24, count=28)),
+        cells.share,
         zone,
         _HOUR_OF_DAY_LOG_SD,
         kappa=PRIOR_DISPERSION.kappa,
     )
     hour_of_week, spread = censored_level(
-        Sums(*(trailing(_smooth(a), stride=168, first=168, count=8) for a in sums)),
+        sums(lambda a: trailing(_smooth(a), stride=168, first=168, count=8)),
+        cells.share,
         hour_of_day,
         _HOUR_OF_WEEK_LOG_SD,
         kappa=PRIOR_DISPERSION.kappa,
@@ -278,18 +310,13 @@ def _later(array: Floats, hours: int) -> Floats:
 
 
 def _score(panel: Panel, level: Floats) -> tuple[Floats, Floats]:
-    """Each cell's pull on a log factor over its level, and the information behind it; zero where nothing was seen."""
-    seen = np.nonzero((panel.published | panel.censored).ravel())[0]
-    cells = Cells(
-        panel.value.ravel(), panel.low.ravel(), panel.bound.ravel(), panel.censored.ravel(), panel.noise.ravel()
-    ).take(seen)
-    mean = level.ravel()[seen]
+    """Each zone-hour's pull on a log factor over its level, and the information behind it; zero where nothing was seen."""
+    seen = np.nonzero(panel.seen)[0]
     score, information = np.zeros(level.size), np.zeros(level.size)
-    variance = cells.noise_variance + PRIOR_DISPERSION.variance(mean)
-    residual, curvature = standardised_residual(mean, variance, cells)
-    score[seen] = residual * mean / np.sqrt(variance)
-    information[seen] = curvature * mean**2 / variance
-    return score.reshape(level.shape), information.reshape(level.shape)
+    cells, expected = panel.cells.take(seen), level.ravel()[seen]
+    gradient, information[seen] = gradient_hessian(np.log(expected), cells, cells.variance(expected, PRIOR_DISPERSION))
+    score[seen] = -gradient
+    return panel.block(score), panel.block(information)
 
 
 class Surroundings(NamedTuple):
@@ -314,25 +341,20 @@ def _surroundings(series: pl.DataFrame, neighbours: Mapping[str, Sequence[str]])
     return Surroundings(*as_floats)
 
 
-def _panel(table: pl.DataFrame) -> Panel:
+def _panel(table: pl.DataFrame, shares: Sequence[float]) -> Panel:
     series = table.select("zone_id", "sector_id", "kind", "direction").unique().sort("zone_id", "direction")
     first, last = span(table)
     hours = int((last - first).total_seconds()) // 3600 + 1
-    if (
-        table.height != series.height * hours
-        or table.select("zone_id", "direction", "window_start").is_duplicated().any()
-    ):
+    key = ["zone_id", "direction", "window_start"]
+    if table.height != series.height * hours or table.select(key).is_duplicated().any():
         raise ValueError("a history has every hour of every zone and direction exactly once")
-    shape = (series.height, hours)
+    if _carriers(table) != len(shares):
+        raise ValueError("there is one share for each carrier that is expected")
+    return Panel(series, hours, cells_of(table, shares), table["complete"].to_numpy())
 
-    cells = cells_of(table)
-    complete = table["complete"].to_numpy()
-    return Panel(
-        series=series,
-        value=cells.value.reshape(shape),
-        low=cells.low.reshape(shape),
-        bound=cells.bound.reshape(shape),
-        noise=cells.noise_variance.reshape(shape),
-        published=(complete & np.isfinite(cells.value)).reshape(shape),
-        censored=(complete & cells.censored).reshape(shape),
-    )
+
+def _carriers(table: pl.DataFrame) -> int:
+    expected = table["carriers_expected"].unique().to_list()
+    if len(expected) != 1:
+        raise ValueError("a history expects the same carriers in all its hours")
+    return int(expected[0])

@@ -16,14 +16,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
-from scipy.special import log_ndtr
+from scipy.special import erfcx, log_ndtr
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 CLIP_SD: Final = 4.0  # one cell pulls with at most this many standard deviations
 RAW_RANGE: Final = (-7.0, 12.0)  # log counts: 0.001 .. 160,000 an hour
-_LOG_SQRT_2PI: Final = 0.5 * float(np.log(2.0 * np.pi))
+_SQRT_2: Final = float(np.sqrt(2.0))
+_SQRT_2_OVER_PI: Final = float(np.sqrt(2.0 / np.pi))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Dispersion:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What each carrier published of some zone-hours: matrices, one row per zone-hour, one column per carrier."""
+    """What each carrier published of some zone-hours: matrices, one row per carrier, one column per zone-hour."""
 
     value: Floats  # nan where not published
     bound: Floats  # a censored value lies below it; read only where censored
@@ -52,13 +53,15 @@ class Cells:
     noise_variance: Floats
     share: Floats  # of all movements, by carrier; adds up to 1
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "Cells":
-        """The same cells, only these rows."""
-        return Cells(self.value[rows], self.bound[rows], self.censored[rows], self.noise_variance[rows], self.share)
+    def take(self, at: npt.NDArray[np.int64]) -> "Cells":
+        """The same cells, only of these zone-hours."""
+        parts = (self.value, self.bound, self.noise_variance)
+        value, bound, noise = (part[:, at] for part in parts)
+        return Cells(value, bound, self.censored[:, at], noise, self.share)
 
     def mean(self, expected: Floats) -> Floats:
         """What each carrier is expected to see."""
-        return np.asarray(expected[:, None] * self.share)
+        return np.asarray(self.share[:, None] * expected)
 
     def variance(self, expected: Floats, dispersion: Dispersion) -> Floats:
         """The variance of what each carrier publishes."""
@@ -67,7 +70,7 @@ class Cells:
 
 def hazard(z: Floats) -> Floats:
     """Normal density over distribution function at z: minus the mean of a standard normal known to be below z."""
-    return np.asarray(np.exp(-0.5 * z * z - _LOG_SQRT_2PI - log_ndtr(z)))
+    return np.asarray(_SQRT_2_OVER_PI / erfcx(-z / _SQRT_2))
 
 
 def expected_count(raw: Floats) -> Floats:
@@ -81,12 +84,10 @@ def negative_log_likelihood(raw: Floats, cells: Cells, variance: Floats) -> Floa
     loss = 0.5 * (cells.value - mean) ** 2 / variance
     at = np.nonzero(cells.censored)
     loss[at] = -log_ndtr((cells.bound[at] - mean[at]) / np.sqrt(variance[at]))
-    return np.asarray(loss.sum(axis=1))
+    return np.asarray(loss.sum(axis=0))
 
 
-def gradient_hessian(
-    raw: Floats, cells: Cells, variance: Floats, *, clip_sd: float = CLIP_SD
-) -> tuple[Floats, Floats]:
+def gradient_hessian(raw: Floats, cells: Cells, variance: Floats, *, clip_sd: float = CLIP_SD) -> tuple[Floats, Floats]:
     """First and second derivative of the negative log-likelihood by the raw score, at a held variance.
 
     The gradient is exact up to the clip. The second derivative is that by the expected count times expected^2
@@ -101,7 +102,7 @@ def gradient_hessian(
     curvature[at] = pull[at] * (pull[at] + z)
     gradient = np.clip(pull, -clip_sd, clip_sd) * mean / sd
     hessian = np.maximum(curvature, 0.0) * mean**2 / variance
-    return gradient.sum(axis=1), np.maximum(hessian.sum(axis=1), 1e-9)
+    return gradient.sum(axis=0), np.maximum(hessian.sum(axis=0), 1e-9)
 
 
 PRIOR_DISPERSION: Final = Dispersion(phi=1.3, kappa=0.03)

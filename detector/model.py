@@ -20,6 +20,7 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from lightgbm import Booster
 
 from detector.features import FEATURES
 from detector.likelihood import Cells, Dispersion, Floats, expected_count, gradient_hessian
@@ -60,7 +61,7 @@ class Bundle:
 
     document: Mapping[str, Any]  # bundle.json
     model_text: str = field(repr=False)
-    booster: lightgbm.Booster = field(repr=False, compare=False)
+    booster: Booster = field(repr=False, compare=False)
 
     @property
     def model_version(self) -> str:
@@ -73,6 +74,11 @@ class Bundle:
         return Dispersion(**self.document["dispersion"])
 
     @property
+    def shares(self) -> tuple[float, ...]:
+        """The carriers' shares of all movements that this model was trained with, by name."""
+        return tuple(self.document["carrier_shares"])
+
+    @property
     def calibration(self) -> Mapping[str, Any]:
         """The probability bands found on held-out hours (detector/calibrate.py)."""
         calibration: Mapping[str, Any] = self.document["calibration"]
@@ -81,7 +87,7 @@ class Bundle:
 
 def train_booster(
     table: pl.DataFrame, cells: Cells, dispersion: Dispersion, *, seed: int, rounds: int = ROUNDS
-) -> lightgbm.Booster:
+) -> Booster:
     """The trees that correct the offset `level`, learned from rows with FEATURES.
 
     The objective is the censored, noise-aware likelihood, its variance worked out anew in each round.
@@ -89,8 +95,7 @@ def train_booster(
     matrix, offset = _matrix(table), _offset(table)
 
     def objective(raw: Floats, _: lightgbm.Dataset) -> tuple[Floats, Floats]:
-        variance = cells.noise_variance + dispersion.variance(expected_count(raw))
-        return gradient_hessian(raw, cells, variance)
+        return gradient_hessian(raw, cells, cells.variance(expected_count(raw), dispersion))
 
     dataset = lightgbm.Dataset(
         matrix,
@@ -102,22 +107,23 @@ def train_booster(
     return lightgbm.train({**PARAMS, "objective": objective, "seed": seed}, dataset, num_boost_round=rounds)
 
 
-def predict(booster: lightgbm.Booster, table: pl.DataFrame) -> Floats:
+def predict(booster: Booster, table: pl.DataFrame) -> Floats:
     """The expected count of every row of a table with FEATURES and `level`."""
     return expected_count(_raw_scores(booster, _matrix(table)) + _offset(table))
 
 
-def contributions(booster: lightgbm.Booster, table: pl.DataFrame) -> dict[str, Floats]:
+def contributions(booster: Booster, table: pl.DataFrame) -> dict[str, Floats]:
     """What each feature adds to the log of the expected count, per row, over the offset."""
     matrix = np.asarray(booster.predict(_matrix(table), pred_contrib=True, num_threads=1))
     return {name: matrix[:, column] for column, name in enumerate(FEATURES)}
 
 
 def seal_bundle(
-    booster: lightgbm.Booster,
+    booster: Booster,
     golden: pl.DataFrame,
     *,
     dispersion: Dispersion,
+    shares: Sequence[float],
     calibration: Mapping[str, Any],
     metrics: Mapping[str, Any],
     training_window: Mapping[str, str],
@@ -133,6 +139,7 @@ def seal_bundle(
         "seed": seed,
         "params": dict(PARAMS),
         "rounds": booster.num_trees(),
+        "carrier_shares": list(shares),
         "dispersion": {"phi": dispersion.phi, "kappa": dispersion.kappa},
         "calibration": dict(calibration),
         "metrics": dict(metrics),
@@ -151,7 +158,7 @@ def seal_bundle(
     digest = _digest(canonical_json(content))
     version = "m-" + digest.removeprefix("sha256:")[:12]
     document = {**content, "digest": digest, "model_version": version, "bundle_id": version}
-    return Bundle(document, text, lightgbm.Booster(model_str=text))
+    return Bundle(document, text, Booster(model_str=text))
 
 
 def save_bundle(bundle: Bundle, models: Path) -> Path:
@@ -179,9 +186,9 @@ def load_bundle(folder: Path, *, digest: str | None = None, timeout_s: float = 1
     return Bundle(document, text, booster)
 
 
-def load_in_process(model_text: str) -> lightgbm.Booster:
+def load_in_process(model_text: str) -> Booster:
     """LightGBM's own loader. Only ever called with bytes that passed the digests and the throw-away process."""
-    return lightgbm.Booster(params={"verbosity": -1}, model_str=model_text)
+    return Booster(params={"verbosity": -1}, model_str=model_text)
 
 
 def _verified(folder: Path, pinned: str | None) -> tuple[dict[str, Any], str]:
@@ -264,7 +271,7 @@ def _golden_matrix(inputs: Sequence[Sequence[float | None]]) -> npt.NDArray[np.f
     return np.array(inputs, dtype=float)
 
 
-def _raw_scores(booster: lightgbm.Booster, matrix: npt.NDArray[Any]) -> Floats:
+def _raw_scores(booster: Booster, matrix: npt.NDArray[Any]) -> Floats:
     return np.asarray(booster.predict(matrix, raw_score=True, num_threads=1), dtype=float)
 
 

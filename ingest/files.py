@@ -4,6 +4,7 @@ import gzip
 import zlib
 from enum import StrEnum
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +35,7 @@ def file_refusal(path: Path, file_format: FileFormat) -> FileRefusal | None:
     try:
         if file_format is FileFormat.PARQUET:
             return None if _is_contract(pq.read_schema(path)) else FileRefusal.SCHEMA
-        with _opened(path) as stream:
+        with open_plain(path) as stream:
             return FileRefusal.BYTE_ORDER_MARK if stream.read(3) == b"\xef\xbb\xbf" else None
     except (OSError, EOFError, zlib.error, pa.ArrowException):
         return FileRefusal.DAMAGED
@@ -48,7 +49,7 @@ def is_damaged(path: Path, file_format: FileFormat) -> bool:
             for group in range(source.num_row_groups):
                 source.read_row_group(group)
         else:
-            with _opened(path) as stream:
+            with open_plain(path) as stream:
                 while stream.read(1 << 20):
                     pass
     except (OSError, EOFError, zlib.error, pa.ArrowException):
@@ -56,8 +57,9 @@ def is_damaged(path: Path, file_format: FileFormat) -> bool:
     return False
 
 
-def _opened(path: Path) -> gzip.GzipFile:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+def open_plain(path: Path) -> BinaryIO:
+    """The bytes of a file, unpacked if its name says gzip."""
+    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _is_contract(schema: pa.Schema) -> bool:

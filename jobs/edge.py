@@ -1,9 +1,10 @@
 """The edge as it runs inside a carrier: sight what came in, close what is due, publish what the ledger holds, delete."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from pyspark.sql import SparkSession
@@ -151,6 +152,44 @@ def delete_day(edge: Edge, day: datetime) -> None:
 
 def _outlived(day: datetime, clock: datetime) -> bool:
     return clock - day >= HOUR * HOURS_IN_DAY + DELETE_AFTER
+
+
+def ledger_of(settings: EdgeSettings) -> Ledger:
+    """The ledger of an edge; raises LedgerRefused if it was made for another carrier or mode."""
+    return Ledger(
+        EdgeFolder(settings.state).ledger, carrier=settings.carrier, mode="replay" if settings.replay else "live"
+    )
+
+
+def edge_report(edge: Edge, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What a run did, for the carrier's own eyes: these are exact figures and never leave the carrier."""
+    tally = row_tally(edge.folder)
+    refused = {name.removeprefix("refused:"): n for name, n in tally.items() if name.startswith(("refused:", "file_"))}
+    values = [count["value"] for entry in entries for count in entry.document["counts"]]
+    return {
+        "events_read": tally.get("received", 0),
+        "refused_by_reason": refused,
+        "rows": {name: n for name, n in sorted(tally.items()) if ":" not in name and not name.startswith("file_")},
+        "windows_released": [format_utc(entry.window_start) for entry in entries],
+        "values_published": sum(value is not None for value in values),
+        "share_suppressed": round(sum(value is None for value in values) / max(len(values), 1), 4),
+    }
+
+
+def ledger_report(settings: EdgeSettings) -> dict[str, Any]:
+    """What the ledger says: token-days with their cost, windows with their digests. No noisy value below the threshold."""
+    from privacy.accountant import epsilon
+
+    ledger = ledger_of(settings)
+    days = ledger.days()
+    for day in days:
+        policy = day["policy"]
+        day["epsilon_of_the_day"] = round(epsilon(policy["rho_day"], policy["delta"]), 3)
+    windows = [
+        {"window_start": format_utc(entry.window_start), "digest": entry.digest, "published": entry.published}
+        for entry in ledger.entries()
+    ]
+    return {"carrier": settings.carrier, "token_days": days, "windows": windows}
 
 
 def row_tally(folder: EdgeFolder) -> dict[str, int]:

@@ -8,7 +8,7 @@ import os
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -57,16 +57,20 @@ class EdgeSettings(_Section):
     border: str = Field(description="a bundled border's id, or a GeoJSON file with the line")
     zone_grid: Path
     cell_plan: Path
-    turn_hour_utc: int | None = Field(default=None, ge=0, le=23, description="only for a grid that does not fix its own")
+    turn_hour_utc: int | None = Field(
+        default=None, ge=0, le=23, description="only for a grid that does not fix its own"
+    )
     grid_valid_from: datetime | None = Field(default=None, description="only for a grid that does not fix its own")
     source: Path = Field(description="drop folder of cell-attachment files")
     format: FileFormat = FileFormat.PARQUET
-    marks: Path | None = Field(default=None, description="folder of feed marks; none: a replay covers what its files hold")
+    marks: Path | None = Field(
+        default=None, description="folder of feed marks; none: a replay covers what its files hold"
+    )
     state: Path = Field(description="the edge's own folder: tables, ledger, releases")
     replay: bool = Field(default=False, description="clock driven by feed marks, releases tagged as a replay")
     master: str = "local[*]"
     driver_memory: str = "3g"
-    centre_url: str | None = None
+    centre_url: str | None = Field(default=None, description="where `release push` sends to")
     policy: PolicySettings = PolicySettings()
 
 
@@ -77,10 +81,10 @@ class CentreSettings(_Section):
     models: Path = Path("var/models")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    sign_in: str = "development"
+    sign_in: Literal["development", "closed"] = "closed"
     time_zone: str = "Asia/Ho_Chi_Minh"
-    holidays: str = "VN"
-    accept_lineages: list[str] = ["live"]
+    holidays: list[str] = Field(default=["VN", "KH"], min_length=1, description="ISO codes, the home country first")
+    accept_lineages: list[Literal["live", "replay", "simulated"]] = ["live"]
 
 
 class Settings(BaseSettings):

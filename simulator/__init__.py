@@ -1,4 +1,4 @@
-"""A synthetic border: the law of its traffic, and two fidelities of it (zone-hour counts for months, device events for a day).
+"""A synthetic border: the law of its traffic in two fidelities: months of zone-hour counts, a day of device events.
 
 Everything here is seeded and simulated. The product's own noise (privacy/) is never seeded and shares no code with it.
 """

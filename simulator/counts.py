@@ -171,7 +171,7 @@ def _draw_outages(grid: ZoneGrid, carriers: Sequence[str], hours: int, seed: int
 
 def _suffer(
     by_class: Ints, outages: Sequence[Outage], grid: ZoneGrid, carriers: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+) -> tuple[np.ndarray, np.ndarray]:
     """Apply outages to the counts; which (carrier, hour) is complete, and which goes out as all null."""
     _, _, hours, _, _ = by_class.shape
     complete = np.ones((len(carriers), hours), dtype=np.bool_)
@@ -187,7 +187,7 @@ def _suffer(
         usual = by_class[at, local, span, zones].mean(axis=1)  # (zone, direction)
         seen = by_class[at, :, span, :, :][:, :, zones, :]
         by_class[at, :, span, zones, :] = np.moveaxis((seen * outage.service_left).astype(np.int64), 2, 0)
-        # Phones fall onto the network across at failure and come back at repair: false movements, in hours known as bad.
+        # Phones fall onto the network across at failure and come back at repair: false, in hours known as bad.
         by_class[at, residue, span.start, zones, DEPARTURE] += usual[:, DEPARTURE].astype(np.int64)
         by_class[at, residue, span.stop - 1, zones, ARRIVAL] += usual[:, ARRIVAL].astype(np.int64)
     return complete, unreleased
@@ -199,8 +199,8 @@ def _releases(
     carriers: Sequence[str],
     lineages: Sequence[str],
     published: Ints,
-    complete: np.ndarray,  # type: ignore[type-arg]
-    unreleased: np.ndarray,  # type: ignore[type-arg]
+    complete: np.ndarray,
+    unreleased: np.ndarray,
     progress: Callable[[float], None] | None,
 ) -> Iterator[dict[str, Any]]:
     threshold = SIMULATED_MECHANISM["threshold"]
@@ -216,7 +216,11 @@ def _releases(
             content: dict[str, Any] = {
                 "carrier": carriers[at],
                 "counts": [
-                    {"direction": direction, "value": None if silent or value < threshold else value, "zone_id": zone_id}
+                    {
+                        "direction": direction,
+                        "value": None if silent or value < threshold else value,
+                        "zone_id": zone_id,
+                    }
                     for (zone_id, direction), value in zip(cells, values, strict=True)
                 ],
                 "feed": {"complete": bool(complete[at, hour])},

@@ -21,6 +21,7 @@ BETWEEN_OPPOSITES_S = 4_000.0  # over 60 minutes, so that nothing that is meant 
 RETURN_SHARE, VISIT_SHARE = 0.75, 0.2  # of arrivals paired with an earlier departure; of the rest with a later one
 INBOUND_SHARE = 0.25  # of arrivals that are nobody's return
 KMH = (35.0, 70.0)
+TRACKLESS_SHARE = 0.15  # of local movers who cross anywhere by the line and not where the tracks are
 BYSTANDERS = {
     "still": 0.55,
     "commuter": 0.25,
@@ -246,7 +247,9 @@ def _touch_home(
         entry=CODE[EventType.REGISTRATION_UPDATE],
         entry_previous=network[at],
     )
-    diary.add_notices(device[at], touches + rng.uniform(120, 1_800, len(at)), EventType.ROAMING_REGISTRATION, network[at])
+    diary.add_notices(
+        device[at], touches + rng.uniform(120, 1_800, len(at)), EventType.ROAMING_REGISTRATION, network[at]
+    )
 
 
 def _trips(movements: Ints, rng: np.random.Generator) -> dict[str, Floats]:
@@ -314,7 +317,11 @@ def _spots_of_movers(kind: Ints, zone: Ints, spots: Spots, rng: np.random.Genera
         doors = gates if len(gates) else spots.of(SpotKind.OPENING, at)
         movers = np.flatnonzero((zone == at) & (kind != residue))
         near[movers] = doors[rng.integers(0, len(doors), len(movers))]
-        for door in doors:
+        fields = spots.of(SpotKind.FIELD, at)
+        if not len(gates):
+            trackless = movers[rng.random(len(movers)) < TRACKLESS_SHARE]
+            near[trackless] = fields[rng.integers(0, len(fields), len(trackless))]
+        for door in np.unique(near[movers]):
             here = movers[near[movers] == door]
             pool = villages[np.argsort(spots.travel_m(villages, np.full(len(villages), door)))[:4]]
             home[here] = pool[rng.integers(0, len(pool), len(here))]
@@ -415,9 +422,7 @@ def _write_battery_gaps(diary: Diary, home: Ints, rng: np.random.Generator) -> N
     diary.add_notices(device[rude], late[rude], EventType.IMPLICIT_DETACH, OWN, stay[rude])
 
 
-def _write_air_travellers(
-    diary: Diary, spots: Spots, networks: Networks, rng: np.random.Generator, count: int
-) -> None:
+def _write_air_travellers(diary: Diary, spots: Spots, networks: Networks, rng: np.random.Generator, count: int) -> None:
     """Who lands or leaves at an airport has not crossed here, whatever network the phone names."""
     device = diary.add_devices("air", count)
     airports = spots.of(SpotKind.AIRPORT)

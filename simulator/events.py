@@ -17,6 +17,7 @@ import polars as pl
 
 from geofence.border import Border
 from geofence.grid import ZoneGrid
+from geofence.grid import neighbours as touching_zones
 from ingest.attachment import Domain
 from ingest.release import HOUR
 from simulator.diary import DAY_S, DEVICE_CLASSES, TYPES, Diary, Networks, write_bystanders, write_movers
@@ -95,7 +96,7 @@ def simulate_events(
     tell = progress or (lambda _: None)
     rng = np.random.default_rng([seed, 40, start.toordinal(), *own_plmn.encode()])
     ground = ground or survey(grid, border)
-    law = law or draw_law(grid, neighbours or {}, seed=seed)
+    law = law or draw_law(grid, neighbours or touching_zones(grid), seed=seed)
     shares = {own_plmn: carrier_share}
     by_class = draw_movements(law, start, 24, shares)[0]
     planted = np.zeros_like(by_class[:1])
@@ -131,7 +132,10 @@ def simulate_events(
 
 
 def write_events(
-    sim: SimulatedEvents, folder: Path, *, format: Literal["parquet", "ndjson"] = "parquet"  # noqa: A002
+    sim: SimulatedEvents,
+    folder: Path,
+    *,
+    format: Literal["parquet", "ndjson"] = "parquet",  # noqa: A002
 ) -> list[Path]:
     """Drop files by hour of ingest (`attachments-20260301T20.parquet` or `.ndjson.gz`), and `marks.ndjson`.
 
@@ -205,7 +209,7 @@ def _events(
     return events.with_columns(cell_id=_faulty_cells(events["cell_id"], events["rat"], delivered.cell_fault, rng))
 
 
-def _faulty_cells(cell_id: pl.Series, rat: pl.Series, fault: np.ndarray, rng: np.random.Generator) -> pl.Series:  # type: ignore[type-arg]
+def _faulty_cells(cell_id: pl.Series, rat: pl.Series, fault: np.ndarray, rng: np.random.Generator) -> pl.Series:
     malformed, unplanned = np.flatnonzero(fault == MALFORMED), np.flatnonzero(fault == UNPLANNED)
     spellings: tuple[Callable[[str], str], ...] = (
         str.upper,
@@ -248,13 +252,13 @@ def _marks(events: pl.DataFrame, start: datetime) -> pl.DataFrame:
     )
 
 
-def _cancelled(flips: Sequence[tuple[Ints, np.ndarray, np.ndarray]], movements: Ints) -> pl.Series:  # type: ignore[type-arg]
+def _cancelled(flips: Sequence[tuple[Ints, np.ndarray, np.ndarray]], movements: Ints) -> pl.Series:
     _, hours, zones, _ = movements.shape
     count = np.zeros((hours, zones, 2), dtype=np.int64)
     for zone, abroad, back in flips:
         for direction, at in ((DEPARTURE, abroad), (ARRIVAL, back)):
             today = at < DAY_S
-            np.add.at(count, ((at[today] // 3_600).astype(np.int64), zone[today], direction), 1)
+            np.add.at(count[..., direction], ((at[today] // 3_600).astype(np.int64), zone[today]), 1)
     return pl.Series(count.ravel())
 
 

@@ -1,4 +1,4 @@
-"""What a carrier's feed does to rows on their way: delays, doubles, wrong clocks, wrong cells (notes/telecom.md, section 6)."""
+"""What a carrier's feed does to rows: delays, doubles, wrong clocks, wrong cells (notes/telecom.md, section 6)."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ from simulator.radio import NO_CELL, Rows
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-DELAY_SHARES = (0.92, 0.07, 0.009, 0.001)  # prompt, batched, late, replayed
+DELAY_SHARES = (0.92, 0.07, 0.009, 0.001)  # prompt, in files, late, replayed
+PROMPT_S, PROMPT_SPREAD, MAST_SPREAD = 12.0, 0.9, 0.6
+FILE_S = 300.0
 EXACT_DOUBLES, OTHER_CELL_DOUBLES = 0.012, 0.003
 NULL_CELLS, MALFORMED_CELLS, UNPLANNED_CELLS, REUSED_CELLS = 0.02, 0.006, 0.01, 0.002
 LEADING_MASTS, BROKEN_MASTS, WRONG_ZONE_MASTS = 0.15, 0.004, 0.002
@@ -30,11 +32,11 @@ class Delivered:
 
 
 def deliver(rows: Rows, site_of_cell: Ints, rng: np.random.Generator) -> Delivered:
-    """Rows as the door gets them. A row whose clock puts it outside the token-day bears another day's token: left out."""
+    """Rows as the door gets them; one whose clock puts it outside the token-day is another token's: left out."""
     count = len(rows.at)
     on_cell = rows.cell != NO_CELL
     event_s = rows.at + _clock_error_s(rows, site_of_cell, rng)
-    ingest_s = rows.at + _delay_s(count, rng)
+    ingest_s = rows.at + _delay_s(rows, site_of_cell, rng)
     cell = rows.cell.copy()
     reused = on_cell & (rng.random(count) < REUSED_CELLS)
     cell[reused] = rng.integers(0, len(site_of_cell), int(reused.sum()))
@@ -59,16 +61,22 @@ def deliver(rows: Rows, site_of_cell: Ints, rng: np.random.Generator) -> Deliver
     return Delivered(row[order], event_ms[order], ingest_ms[order], cell[order], fault[row[order]].astype(np.int8))
 
 
-def _delay_s(count: int, rng: np.random.Generator) -> Floats:
-    kind = np.searchsorted(np.cumsum(DELAY_SHARES), rng.random(count)).clip(max=3)
-    delay = np.exp(np.log(12.0) + 0.9 * rng.standard_normal(count))
-    batched = kind == 1
-    delay[batched] = rng.uniform(0, 300, int(batched.sum()))
-    late = kind == 2
-    delay[late] = np.exp(np.log(25 * 60.0) + 0.8 * rng.standard_normal(int(late.sum())))
-    replayed = kind == 3
+def _delay_s(rows: Rows, site_of_cell: Ints, rng: np.random.Generator) -> Floats:
+    """Prompt rows take a lognormal while, part of it their mast's; some masts' rows wait for the five-minute file."""
+    count = len(rows.at)
+    prompt, batched, late, _ = DELAY_SHARES
+    sites = int(site_of_cell.max()) + 1
+    site = np.where(rows.cell != NO_CELL, site_of_cell[rows.cell], 0)
+    far = np.where(rows.cell != NO_CELL, (MAST_SPREAD * rng.standard_normal(sites))[site], 0.0)
+    delay = np.exp(np.log(PROMPT_S) + far + np.sqrt(PROMPT_SPREAD**2 - MAST_SPREAD**2) * rng.standard_normal(count))
+    in_files = (rng.random(sites) < batched / (prompt + batched))[site] & (rows.cell != NO_CELL)
+    delay = np.where(in_files, FILE_S - rows.at % FILE_S, delay)
+    fate = rng.random(count)
+    held = fate < late
+    delay[held] = np.exp(np.log(25 * 60.0) + 0.8 * rng.standard_normal(int(held.sum())))
+    replayed = fate >= prompt + batched + late
     delay[replayed] = rng.uniform(2, 24, int(replayed.sum())) * 3_600
-    return delay
+    return np.asarray(delay)
 
 
 def _clock_error_s(rows: Rows, site_of_cell: Ints, rng: np.random.Generator) -> Floats:

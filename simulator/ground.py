@@ -32,7 +32,9 @@ class Ground:
     places: Floats  # home-side places, (n, 2)
     population: Floats
     roads: Any  # home-side roads of true shape, one multi-line, may be empty
-    doors: tuple[Floats, ...]  # by zone: where people cross; local openings in a belt, one gate in a crossing-point zone
+    doors: tuple[
+        Floats, ...
+    ]  # by zone: where people cross; local openings in a belt, one gate in a crossing-point zone
 
     def from_line_m(self, xy: Floats) -> Floats:
         """Distance of each position to the border line."""
@@ -86,7 +88,7 @@ def survey(grid: ZoneGrid, border: Border) -> Ground:
 def _doors(ground: Ground) -> tuple[Floats, ...]:
     """Up to three places by the line in every zone, far from other zones and from each other where there is room.
 
-    Where the tracks are belongs to the ground, not to a simulation's seed. At a crossing point the three stand together.
+    Where the tracks are belongs to the ground, not to a simulation's seed. At a crossing point all three are one gate.
     """
     rng = np.random.default_rng(0)
     outlines = shapely.simplify(np.array(ground.zones, dtype=object), 100.0)

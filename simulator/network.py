@@ -16,7 +16,13 @@ from geofence.grid import ZoneGrid
 from simulator.ground import INLAND_M, Floats, Ground, distances_m, survey
 
 TOWN, RURAL, REMOTE, GATE, OPENING, INLAND = range(6)
-SPACING_M = {TOWN: (400.0, 900.0), RURAL: (2_200.0, 5_000.0), REMOTE: (6_000.0, 11_000.0), GATE: (0.0, 0.0), OPENING: (400.0, 900.0)}
+SPACING_M = {
+    TOWN: (400.0, 900.0),
+    RURAL: (2_200.0, 5_000.0),
+    REMOTE: (6_000.0, 11_000.0),
+    GATE: (0.0, 0.0),
+    OPENING: (400.0, 900.0),
+}
 RANGE_M = {
     TOWN: (900.0, 1_600.0),
     RURAL: (3_000.0, 6_500.0),
@@ -59,7 +65,7 @@ def simulate_network(
 
 
 def _door_sites(ground: Ground, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """A mast by every gate and opening, where villages and their masts are; in its zone and at home. Gates come first."""
+    """A mast by every gate and opening, in its zone and at home; gates come first."""
     order = np.argsort(~ground.crossing_point, kind="stable")
     xy, setting = [], []
     for zone in order:
@@ -113,7 +119,7 @@ def _town_radius_m(people: float) -> float:
 def _along_roads(ground: Ground) -> Floats:
     if ground.roads.is_empty:
         return np.zeros((0, 2))
-    return shapely.get_coordinates(shapely.segmentize(ground.roads, 1_500.0))
+    return np.asarray(shapely.get_coordinates(shapely.segmentize(ground.roads, 1_500.0)))
 
 
 def _open_country(ground: Ground, rng: np.random.Generator) -> Floats:
@@ -155,7 +161,11 @@ def _inland_sites(ground: Ground, rng: np.random.Generator) -> Floats:
 
 
 def _cells(
-    ground: Ground, rng: np.random.Generator, xy: Floats, setting: np.ndarray, plmn: str  # type: ignore[type-arg]
+    ground: Ground,
+    rng: np.random.Generator,
+    xy: Floats,
+    setting: np.ndarray,
+    plmn: str,
 ) -> pl.DataFrame:
     sites = len(xy)
     low = np.array([RANGE_M[int(kind)][0] for kind in setting])
@@ -185,7 +195,10 @@ def _cells(
             case "UTRA":
                 ids = [f"{7 << 16 | s * 8 + c + 1:07x}" for s, c in zip(at.tolist(), sector, strict=True)]
             case _:  # location area and cell: a cell number is unique only within its area
-                ids = [f"{0x2000 + s // 60:04x}{(s % 60) * 8 + c + 1:04x}" for s, c in zip(at.tolist(), sector, strict=True)]
+                ids = [
+                    f"{0x2000 + s // 60:04x}{(s % 60) * 8 + c + 1:04x}"
+                    for s, c in zip(at.tolist(), sector, strict=True)
+                ]
         tables.append(
             pl.DataFrame(
                 {

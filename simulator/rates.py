@@ -1,11 +1,11 @@
 """The law of movement: how many countable movements a zone-hour has, for all home carriers together.
 
-Both fidelities draw from this one law: `counts` takes its draws as true counts, `events` builds devices that make them.
-"Countable" means after the movement rules (design.md, section 5), so accidental roaming appears only as the residue that
-the 60-minute rule leaves. A carrier sees its market share. Figures are proposals in the spirit of notes/telecom.md,
-sections 9 and 10, and notes/detection.md, section 3; none is a measurement of a real border.
+Both fidelities draw from this law: `counts` takes its draws as true counts, `events` builds devices that make them.
+"Countable" means after the movement rules (design.md, section 5), so accidental roaming appears only as the residue
+that the 60-minute rule leaves. A carrier sees its market share. Figures are proposals in the spirit of
+notes/telecom.md, sections 9 and 10, and notes/detection.md, section 3; none is a measurement of a real border.
 
-Noise is a function of (seed, absolute hour), never of where a simulation starts: any two windows agree where they overlap.
+Noise is a function of (seed, absolute hour), never of where a simulation starts: two windows agree where they overlap.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -257,12 +257,12 @@ def _calendar(law: TrafficLaw, start: datetime, hours: int) -> _Calendar:
     tomorrow = timedelta(days=1)
     feast = np.array([1.3 if d in home_feasts else 1.15 if d + tomorrow in home_feasts else 1.0 for d in days])
     abroad = np.array([1.4 if d in across_feasts else 1.0 for d in days])
-    before, during, after = (np.zeros(hours) for _ in range(3))
+    since = np.full(hours, 999)
     if law.home in OBSERVE_LUNAR_NEW_YEAR:
         feasts = [_lunar_new_year(year) for year in years]
         since = np.array([min((d - f).days if (d - f).days >= -20 else 999 for f in feasts) for d in days])
-        before, during = (since >= -12) & (since < 0), (since >= 0) & (since <= 3)
-        after = (since > 3) & (since <= 15)
+    before, during = (since >= -12) & (since < 0), (since >= 0) & (since <= 3)
+    after = (since > 3) & (since <= 15)
     lift = law.lunar_lift[None, :]
 
     def lunar(going_home: float, feast_days: float, going_back: float) -> Floats:
@@ -309,7 +309,7 @@ def _mixing(zone_ids: Sequence[str], neighbours: Mapping[str, Sequence[str]]) ->
 
 
 def _wandering(seed: int, stream: int, start: datetime, hours: int, width: int, *, keep: float) -> Floats:
-    """Unit-variance autoregressive noise, shape (hour, width), the same at an hour whatever the start (to 1 part in 10^3)."""
+    """Unit-variance autoregressive noise, shape (hour, width); an hour's is the same whatever the start (to 0.1 %)."""
     warm_up = 24 * 10
     shocks = _by_day(
         start - warm_up * HOUR, hours + warm_up, lambda rng: rng.standard_normal((24, width)), seed, stream

@@ -33,7 +33,7 @@ class Serving:
     def draw(self, rng: np.random.Generator, spots: NDArray[np.int64]) -> NDArray[np.int32]:
         """A serving cell for each of many stays at spots."""
         passed = rng.random(len(spots))[:, None] > self.up_to[spots]
-        return self.cell[spots, passed.sum(axis=1)]
+        return np.asarray(self.cell[spots, passed.sum(axis=1)])
 
 
 def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.random.Generator) -> Serving:

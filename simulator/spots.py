@@ -50,7 +50,7 @@ class Spots:
 
 
 def lay_out_spots(ground: Ground, rng: np.random.Generator) -> Spots:
-    """Villages and fields in every zone, openings in belts, gates in crossing-point zones, places and an airport inland."""
+    """Villages and fields in every zone, openings in belts, gates at crossing points, places and an airport inland."""
     xy: list[Floats] = []
     zone_of: list[int] = []
     kinds: list[int] = []
@@ -75,9 +75,8 @@ def lay_out_spots(ground: Ground, rng: np.random.Generator) -> Spots:
     add(inland[far : far + 1] + 800.0, INLAND, SpotKind.AIRPORT)
 
     positions = np.concatenate(xy)
-    zone = np.array(zone_of, dtype=np.int64)
-    kind = np.array(kinds, dtype=np.int64)
-    return Spots(positions, zone, kind, _people(ground, positions, zone, kind), ground.from_line_m(positions))
+    zones, kind = np.array(zone_of, dtype=np.int64), np.array(kinds, dtype=np.int64)
+    return Spots(positions, zones, kind, _people(ground, positions, zones, kind), ground.from_line_m(positions))
 
 
 def _inland(ground: Ground, rng: np.random.Generator) -> Floats:

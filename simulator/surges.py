@@ -51,7 +51,7 @@ SURGE_PLAN: tuple[SurgeSize, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Surge:
-    """A planted crowd: `size` movements from `window_start` on, over `hours` hours, in one or two neighbouring zones."""
+    """A planted crowd: `size` movements over `hours` hours from `window_start`, in one or two neighbouring zones."""
 
     surge_id: str
     zone_ids: tuple[str, ...]
@@ -79,7 +79,7 @@ class Surge:
         weight = np.outer(over_zones, over_hours / over_hours.sum()).ravel()
         # Rounding the running total keeps the sum exact.
         whole = np.diff(np.rint(np.cumsum(weight) * self.size), prepend=0.0)
-        return whole.astype(np.int64).reshape(len(over_zones), self.hours)
+        return np.asarray(whole, dtype=np.int64).reshape(len(over_zones), self.hours)
 
 
 def place_surges(

@@ -47,7 +47,8 @@ def test_overlapping_zones_are_refused() -> None:
 
 def test_two_combs_woven_into_each_other_are_refused_at_once() -> None:
     teeth = 1_200
-    steps = [(tooth / teeth, depth) for tooth in range(teeth) for depth in ((0.0, 1.0) if tooth % 2 else (1.0, 0.0))]
+    corners = [(0.0, 1.0), (0.5, 1.0), (0.5, 0.0), (1.0, 0.0)]
+    steps = [((tooth + across) / teeth, depth) for tooth in range(teeth) for across, depth in corners]
     up = [[6.0 + 0.09 * x, 50.8 + 0.02 + 0.05 * y] for x, y in steps]
     along = [[6.0 + 0.01 + 0.05 * y, 50.8 + 0.09 * x] for x, y in steps]
     one = [[[6.0, 50.8], *up, [6.0 + 0.09, 50.8], [6.0, 50.8]]]

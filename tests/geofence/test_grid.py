@@ -1,5 +1,6 @@
 """Reading a zone grid: exactly what the contract says, or refused by name of the rule."""
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,7 +83,7 @@ RING = SQUARE[0]
         ([[[10**400, lat] for _, lat in RING]], "longitude comes first"),
         ([[[True, lat] for _, lat in RING]], "finite number"),
         ([[[str(lon), lat] for lon, lat in RING]], "finite number"),
-        ([SQUARE], "without height"),
+        ([SQUARE], "at least four positions"),
         ([], "a list of rings"),
         (None, "a list of rings"),
         ([None], "a list of positions"),
@@ -162,7 +163,5 @@ def test_anything_in_a_feature_is_read_or_refused_never_a_crash(place: str, valu
     odd = feature("a", SQUARE)
     inner = {"coordinates": odd["geometry"], "zone_id": odd["properties"], "kind": odd["properties"]}.get(place, odd)
     inner[place] = value
-    try:
+    with contextlib.suppress(GridError):
         assert grid(odd).zones
-    except GridError:
-        pass

@@ -1,0 +1,236 @@
+"""The centre's jobs: take releases in, learn what is usual, flag what is not, serve. Wiring only."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from api.intake import Receipt, ReleaseRefused, accept_many, parse_json
+from api.store import Store
+from detector.backtest import backtest
+from detector.calendar import Calendar
+from detector.combine import PUBLISHED_SCHEMA, combine
+from detector.detect import detect, train
+from detector.features import LOOKBACK_DAYS
+from detector.model import Bundle, load_bundle, save_bundle
+from detector.policy import Arming, Policy
+from geofence.grid import grid_from_document, neighbours
+from ingest.files import open_plain
+from ingest.release import HOUR
+from jobs.settings import CentreSettings
+
+
+class CentreNotReady(RuntimeError):
+    """Something that this job rests on is not there yet; says what to do first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """What the centre knows of its border: zones, which of them touch, and whose calendar it lives by."""
+
+    zones: pl.DataFrame  # zone_id, sector_id, kind
+    neighbours: Mapping[str, tuple[str, ...]]
+    calendar: Calendar
+
+
+def open_store(settings: CentreSettings) -> Store:
+    """The centre's store, its folder made if it is a file."""
+    prefix = "sqlite:///"
+    if settings.store.startswith(prefix):
+        Path(settings.store.removeprefix(prefix)).parent.mkdir(parents=True, exist_ok=True)
+    return Store(settings.store, accept_lineages=settings.accept_lineages)
+
+
+def read_releases(paths: Iterable[Path]) -> Iterator[Any]:
+    """The release documents of files: one JSON document a file, or one a line in `.ndjson[.gz]`."""
+    for path in paths:
+        if path.suffix == ".json":
+            yield parse_json(path.read_bytes())
+            continue
+        with open_plain(path) as lines:
+            for line in lines:
+                if line.strip():
+                    yield parse_json(line)
+
+
+def release_files(folder: Path) -> list[Path]:
+    """The release files of a drop folder, in the order of their names."""
+    return sorted(path for pattern in ("*.json", "*.ndjson", "*.ndjson.gz") for path in folder.glob(pattern))
+
+
+def take_in(
+    store: Store, documents: Iterable[Any], *, now: datetime, progress: Callable[[], None] = lambda: None
+) -> dict[str, int]:
+    """Take releases in from a path that the centre trusts; how many were accepted, known already, or refused by reason."""
+    outcomes: Counter[str] = Counter()
+    for outcome in accept_many(store, documents, carrier=None, now=now):
+        if isinstance(outcome, Receipt):
+            outcomes[outcome.outcome] += 1
+        else:
+            assert isinstance(outcome, ReleaseRefused)
+            outcomes[f"refused:{outcome.reason}"] += 1
+        progress()
+    return dict(outcomes)
+
+
+def border_of(store: Store, settings: CentreSettings) -> Border:
+    """The zones in force; raises CentreNotReady without a grid."""
+    record = store.active_grid()
+    if record is None:
+        raise CentreNotReady("the centre has no zone grid yet: tidemark centre add-grid FILE")
+    grid = grid_from_document(record.document)
+    zones = pl.DataFrame(
+        [(zone.zone_id, zone.sector_id, zone.kind.value) for zone in grid.zones],
+        schema=["zone_id", "sector_id", "kind"],
+        orient="row",
+    )
+    calendar = Calendar(settings.time_zone, settings.holidays[0], tuple(settings.holidays[1:]))
+    return Border(zones, neighbours(grid), calendar)
+
+
+def history(store: Store, border: Border, first_window: datetime, last_window: datetime) -> pl.DataFrame:
+    """What all carriers published of these windows, both included, as the detector reads it."""
+    columns = store.counts_rows(first_window, last_window + HOUR)
+    published = pl.DataFrame({name: columns[name] for name in PUBLISHED_SCHEMA}, schema=PUBLISHED_SCHEMA)
+    expected = [carrier["carrier_id"] for carrier in store.carriers() if carrier["active"]]
+    if not expected:
+        raise CentreNotReady("the centre expects no carrier yet: tidemark centre add-carrier NAME")
+    return combine(published, border.zones, expected, first_window=first_window, last_window=last_window)
+
+
+def run_train(
+    store: Store,
+    settings: CentreSettings,
+    *,
+    first_window: datetime,
+    last_window: datetime,
+    proposed_by: str,
+    approved_by: str | None,
+    reason: str,
+) -> dict[str, Any]:
+    """Learn from a span of windows; save the bundle, serve it, and record the thresholds that belong to it."""
+    border = border_of(store, settings)
+    now = datetime.now(UTC)
+    before = store.active_policy(last_window + HOUR)
+    trained = train(
+        history(store, border, first_window, last_window),
+        border.neighbours,
+        border.calendar,
+        proposed_by=proposed_by,
+        approved_by=approved_by,
+        reason=reason,
+        previous=before["policy_version"] if before else None,
+    )
+    folder = save_bundle(trained.bundle, settings.models)
+    record = {"folder": folder.name, "digest": trained.bundle.document["digest"]}
+    store.put_bundle(trained.bundle.model_version, record, recorded_at=now)
+    store.put_policy(trained.policy.document(), recorded_at=now)
+    return {
+        "model_version": trained.bundle.model_version,
+        "policy_version": trained.policy.policy_version,
+        "tail_p": trained.policy.tail_p,
+        "metrics": trained.bundle.document["metrics"],
+    }
+
+
+def served_bundle(store: Store, settings: CentreSettings) -> Bundle:
+    """The bundle that serves, checked in a throw-away process first; raises CentreNotReady or BundleError."""
+    record = store.active_bundle()
+    if record is None:
+        raise CentreNotReady("the centre has no model yet: tidemark train")
+    return load_bundle(settings.models / record["folder"], digest=record["digest"])
+
+
+def run_detect(
+    store: Store,
+    settings: CentreSettings,
+    *,
+    first_window: datetime,
+    last_window: datetime,
+    exercise: bool = False,
+    simulated: bool = False,
+) -> dict[str, Any]:
+    """Judge every zone-hour of a span of windows, both included, and store expectations and changed alerts."""
+    border = border_of(store, settings)
+    bundle = served_bundle(store, settings)
+    document = store.active_policy(last_window + HOUR)
+    if document is None:
+        raise CentreNotReady("no thresholds policy is in force: tidemark train")
+    policy = Policy.from_document(document)
+    unfinished = store.alerts_ending_after(first_window)
+    begins = [datetime.fromisoformat(alert["window_start"]) for alert in unfinished]
+    since = min([first_window, *begins]) - timedelta(days=LOOKBACK_DAYS)
+    found = detect(
+        history(store, border, since, last_window),
+        bundle,
+        policy,
+        [Arming(**arming) for arming in store.armings()],
+        border.neighbours,
+        border.calendar,
+        unfinished,
+        first_window=first_window,
+        last_window=last_window,
+        exercise=exercise,
+        simulated=simulated,
+    )
+    rows = found.expectations.to_dicts()
+    changed = store.save_detection(expectations=rows, alerts=found.alerts, recorded_at=datetime.now(UTC))
+    states = found.expectations["state"].value_counts().iter_rows()
+    return {
+        "zone_hours": found.expectations.height,
+        "states": dict(states),
+        "alerts_changed": [alert["alert_id"] for alert in changed],
+        "model_version": bundle.model_version,
+        "policy_version": policy.policy_version,
+    }
+
+
+def run_backtest(
+    store: Store,
+    settings: CentreSettings,
+    truth: pl.DataFrame,
+    *,
+    first_window: datetime,
+    last_window: datetime,
+) -> dict[str, Any]:
+    """How the served model and the policy in force would have done on a span with planted surges; stores nothing."""
+    border = border_of(store, settings)
+    bundle = served_bundle(store, settings)
+    document = store.active_policy(last_window + HOUR)
+    if document is None:
+        raise CentreNotReady("no thresholds policy is in force: tidemark train")
+    found = detect(
+        history(store, border, first_window - timedelta(days=LOOKBACK_DAYS), last_window),
+        bundle,
+        Policy.from_document(document),
+        # A back-test asks what would have been flagged, were every sector armed for the time.
+        _armed_throughout(border, first_window, last_window),
+        border.neighbours,
+        border.calendar,
+        [],
+        first_window=first_window,
+        last_window=last_window,
+    )
+    return backtest(found.expectations, found.alerts, truth, border.neighbours).document()
+
+
+def _armed_throughout(border: Border, first_window: datetime, last_window: datetime) -> list[Arming]:
+    return [
+        Arming(sector_id, "back-test", "none: nothing leaves this run", first_window, last_window + HOUR)
+        for sector_id in border.zones["sector_id"].unique().to_list()
+    ]
+
+
+def serve(store: Store, settings: CentreSettings, *, clock: Callable[[], datetime]) -> None:
+    """Serve the API and the page until stopped."""
+    import uvicorn
+
+    from api.app import create_app
+    from api.settings import ApiSettings
+
+    api_settings = ApiSettings(bind_host=settings.host, sign_in=settings.sign_in, clock=clock)
+    uvicorn.run(create_app(store, api_settings), host=settings.host, port=settings.port, log_level="warning")

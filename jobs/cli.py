@@ -1,0 +1,600 @@
+"""The command `tidemark`. Every heavy import is inside the command that needs it: help answers at once."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from jobs.settings import CentreSettings, EdgeSettings
+
+app = typer.Typer(
+    help="Reads the movement of a land border in aggregate, while nobody in it can be found.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+zones_app = typer.Typer(help="Zone grids: build one for a border, or check your own.", no_args_is_help=True)
+cells_app = typer.Typer(help="Cell plans on a zone grid.", no_args_is_help=True)
+simulate_app = typer.Typer(help="A synthetic border: a day of events, or months of counts.", no_args_is_help=True)
+edge_app = typer.Typer(help="The edge, inside a carrier.", no_args_is_help=True)
+release_app = typer.Typer(help="What leaves a carrier.", no_args_is_help=True)
+centre_app = typer.Typer(help="What the centre must know first: grid, carriers, armed sectors.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The carrier's memory of what it said.", no_args_is_help=True)
+settings_app = typer.Typer(help="The settings in force.", no_args_is_help=True)
+for name, room in (
+    ("zones", zones_app),
+    ("cells", cells_app),
+    ("simulate", simulate_app),
+    ("edge", edge_app),
+    ("release", release_app),
+    ("centre", centre_app),
+    ("ledger", ledger_app),
+    ("settings", settings_app),
+):
+    app.add_typer(room, name=name)
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML).", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")]
+At = Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"], help="UTC.")]
+_notes = Console(stderr=True)
+
+
+class Refused(typer.Exit):
+    """The command cannot do what was asked; the reason was said."""
+
+
+def main() -> None:
+    """Run the command; an expected refusal is one sentence and exit code 2, never a stack trace."""
+    try:
+        app()
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        _notes.print(f"[bold red]refused[/]: {error}", highlight=False)
+        sys.exit(2)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Whether this is a refusal with a rule in its message, by the names of the project's own errors."""
+    rooms = ("ingest.", "geofence.", "movement.", "privacy.", "detector.", "api.", "jobs.", "simulator.")
+    return type(error).__module__.startswith(rooms)
+
+
+def _report(document: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(document, default=str, ensure_ascii=False) + "\n")
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in document.items():
+        shown = json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", shown)
+    Console().print(table)
+
+
+@contextmanager
+def _working(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner with a title that can change, on standard error; plain lines where there is no terminal."""
+    if not _notes.is_terminal:
+        _notes.print(title)
+        yield _notes.print
+        return
+    with _notes.status(title) as status:
+        yield status.update
+
+
+def _edge_settings(config: Path | None) -> "EdgeSettings":
+    from jobs.settings import SettingsRefused, read_settings
+
+    edge = read_settings(config).edge
+    if edge is None:
+        raise SettingsRefused("edge: this command needs the section [edge]")
+    return edge
+
+
+def _centre_settings(config: Path | None) -> "CentreSettings":
+    from jobs.settings import read_settings
+
+    return read_settings(config).centre
+
+
+def _hour(at: datetime) -> datetime:
+    from ingest.token_day import hour_start
+
+    return hour_start(at.replace(tzinfo=UTC))
+
+
+# The whole way
+
+
+@app.command()
+def demo(
+    as_json: AsJson = False,
+    serve: Annotated[bool, typer.Option(help="Serve the map when done.")] = True,
+    seed: Annotated[int | None, typer.Option(help="Draw this border again; without it a new one is drawn.")] = None,
+    folder: Annotated[Path, typer.Option(help="Emptied first.")] = Path("var/demo"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Simulate a border, run every real part on it, and serve the map on localhost."""
+    from jobs.centre import open_store
+    from jobs.centre import serve as serve_centre
+    from jobs.demo import demo_clock, demo_settings, run_demo
+
+    began = time.perf_counter()
+    with _working("Starting") as tell:
+        report = run_demo(folder, seed=seed, tell=tell)
+    report["seconds"]["total"] = round(time.perf_counter() - began, 1)
+    _report(report, as_json)
+    if serve:
+        _, settings = demo_settings(folder)
+        settings = settings.model_copy(update={"port": port})
+        _notes.print(f"Serving the simulated border on http://localhost:{port} (Ctrl-C stops)")
+        serve_centre(open_store(settings), settings, clock=demo_clock(time.monotonic()))
+
+
+# Geometry
+
+
+@zones_app.command("build")
+def zones_build(
+    border: Annotated[str, typer.Argument(help="A bundled border's id (VN-KH), or a GeoJSON file with the line.")],
+    home: Annotated[str, typer.Option(help="ISO code of the home side.")],
+    out: Annotated[Path, typer.Option(help="GeoJSON file to write.")],
+    valid_from: At,
+    turn_hour: Annotated[int, typer.Option(min=0, max=23, help="UTC hour at which the token-day turns.")],
+    depth_km: Annotated[float, typer.Option(min=1, max=50)] = 10,
+    length_km: Annotated[float, typer.Option(min=10, max=100)] = 25,
+    as_json: AsJson = False,
+) -> None:
+    """Build belt and crossing-point zones along a border."""
+    from geofence.border import read_border
+    from geofence.build import build_zone_grid
+    from geofence.grid import write_zone_grid
+
+    with _working("Building the zone grid"):
+        grid = build_zone_grid(
+            read_border(border),
+            home,
+            depth_m=depth_km * 1000,
+            length_m=length_km * 1000,
+            valid_from=valid_from.replace(tzinfo=UTC),
+            turn_hour_utc=turn_hour,
+        )
+        write_zone_grid(grid, out)
+    _report(_grid_facts(grid), as_json)
+
+
+@zones_app.command("check")
+def zones_check(
+    grid: Path,
+    border: Annotated[str, typer.Option(help="A bundled border's id, or a GeoJSON file with the line.")],
+    turn_hour: Annotated[int | None, typer.Option(min=0, max=23)] = None,
+    valid_from: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"], help="UTC.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a zone grid by every rule; nothing is repaired."""
+    from geofence.border import read_border
+    from geofence.check import check_zone_grid
+    from geofence.grid import read_zone_grid
+
+    starts = None if valid_from is None else valid_from.replace(tzinfo=UTC)
+    with _working("Checking the zone grid"):
+        checked = read_zone_grid(grid, turn_hour_utc=turn_hour, valid_from=starts)
+        check_zone_grid(checked, read_border(border).line)
+    _report(_grid_facts(checked), as_json)
+
+
+def _grid_facts(grid: Any) -> dict[str, Any]:
+    kinds = [zone.kind.value for zone in grid.zones]
+    return {
+        "grid_id": grid.grid_id,
+        "zones": len(kinds),
+        "belt": kinds.count("belt"),
+        "crossing_point": kinds.count("crossing_point"),
+        "sectors": len({zone.sector_id for zone in grid.zones}),
+        "valid_from": grid.valid_from.isoformat(),
+        "turn_hour_utc": grid.turn_hour_utc,
+    }
+
+
+@cells_app.command("locate")
+def cells_locate(config: Config = None, as_json: AsJson = False) -> None:
+    """Put the cell plan on the zone grid; say how well each zone is seen."""
+    from geofence.locate import coverage_document
+    from jobs.edge import place_cells
+
+    with _working("Locating the cells"):
+        placed = place_cells(_edge_settings(config))
+    _report(
+        {
+            "cells": placed.located.cells.height,
+            "in_zones": int((placed.located.cells["zone"] >= 0).sum()),
+            "overlapping_pairs": placed.located.overlaps.height,
+            "plan_digest": placed.located.digest,
+            "coverage": coverage_document(placed.located, placed.grid),
+        },
+        as_json,
+    )
+
+
+# Simulation
+
+
+@simulate_app.command("counts")
+def simulate_counts_command(
+    grid: Path,
+    out: Annotated[Path, typer.Option(help="Folder for releases-YYYY-MM.ndjson.gz, truth.parquet and surges.parquet.")],
+    start: At,
+    end: At,
+    carrier: Annotated[list[str], typer.Option(help="NAME=SHARE of the market; may be given again.")],
+    seed: int = 1,
+    surges: Annotated[bool, typer.Option(help="Plant surges in the last 30 days.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Months of zone-hour counts as carriers would publish them."""
+    from geofence.grid import neighbours, read_zone_grid
+    from simulator.counts import simulate_counts, write_releases
+    from simulator.surges import place_surges, surge_truth
+
+    zone_grid = read_zone_grid(grid)
+    touching = neighbours(zone_grid)
+    first, last = _hour(start), _hour(end)
+    planted = (
+        place_surges(zone_grid, touching, start=max(first, last - timedelta(days=30)), end=last, seed=seed)
+        if surges
+        else ()
+    )
+    shares = {name: float(share) for name, _, share in (given.partition("=") for given in carrier)}
+    with _working("Simulating counts"):
+        made = simulate_counts(zone_grid, touching, start=first, end=last, carriers=shares, surges=planted, seed=seed)
+        files = write_releases(made.releases, out)
+        made.truth.write_parquet(out / "truth.parquet")
+        surge_truth(planted).write_parquet(out / "surges.parquet")
+    _report({"files": [file.name for file in files], "surges": len(planted), "seed": seed}, as_json)
+
+
+@simulate_app.command("events")
+def simulate_events_command(
+    grid: Path,
+    border: Annotated[str, typer.Option(help="A bundled border's id, or a GeoJSON file with the line.")],
+    out: Annotated[Path, typer.Option(help="Folder for cells.csv, feed/ and truth.parquet.")],
+    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The token-day that starts on this UTC date.")],
+    own: Annotated[str, typer.Option(help="MCC-MNC of the carrier.")] = "452-04",
+    across: Annotated[list[str], typer.Option(help="MCC-MNC of a network across; may be given again.")] = [  # noqa: B006
+        "456-01",
+        "456-06",
+    ],
+    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the market.")] = 0.6,
+    scale: Annotated[float, typer.Option(min=0.001, max=1, help="Share of bystanders simulated.")] = 0.1,
+    file_format: Annotated[str, typer.Option("--format", help="parquet or ndjson")] = "parquet",
+    seed: int = 1,
+    as_json: AsJson = False,
+) -> None:
+    """A day of cell-attachment events of one carrier, with a cell plan, feed marks and a planted surge."""
+    from geofence.border import read_border
+    from geofence.grid import neighbours, read_zone_grid
+    from ingest.files import FileFormat
+    from ingest.release import HOUR
+    from simulator.events import simulate_events, write_events
+    from simulator.network import simulate_network
+    from simulator.realism import realism_gates
+    from simulator.surges import SurgeSize, place_surges, surge_truth
+
+    zone_grid, line = read_zone_grid(grid), read_border(border)
+    touching = neighbours(zone_grid)
+    start = day.replace(tzinfo=UTC, hour=zone_grid.turn_hour_utc)
+    planted = place_surges(
+        zone_grid,
+        touching,
+        start=start + HOUR * 3,
+        end=start + HOUR * 21,
+        seed=seed,
+        plan=(SurgeSize(500, 2, "burst"),),
+    )
+    with _working("Simulating events"):
+        plan = simulate_network(zone_grid, line, plmn=own, seed=seed)
+        out.mkdir(parents=True, exist_ok=True)
+        plan.write_csv(out / "cells.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
+        made = simulate_events(
+            zone_grid,
+            plan,
+            line,
+            token_day_start=start,
+            carrier_share=share,
+            own_plmn=own,
+            across_plmns=across,
+            surges=planted,
+            seed=seed,
+            neighbours=touching,
+            scale=scale,
+        )
+        write_events(made, out / "feed", format=FileFormat(file_format).value)
+        made.truth.write_parquet(out / "truth.parquet")
+        surge_truth(planted).write_parquet(out / "surges.parquet")
+        gates = realism_gates(made)
+    _report({"events": made.events.height, "seed": seed, "realism": gates.to_dicts()}, as_json)
+
+
+# The edge
+
+
+@app.command()
+def sight(config: Config = None, as_json: AsJson = False) -> None:
+    """Bring everything that the source holds into the sightings table."""
+    _report(_edge(config, close=False), as_json)
+
+
+@app.command()
+def close(config: Config = None, as_json: AsJson = False) -> None:
+    """Close and release every hour that is due."""
+    _report(_edge(config, read=False), as_json)
+
+
+@edge_app.command("run")
+def edge_run(
+    config: Config = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Again every so many seconds, until stopped.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sight, close, publish and delete: once, or for as long as it is left to run."""
+    while True:
+        _report(_edge(config), as_json)
+        if every is None:
+            return
+        time.sleep(every)
+
+
+def _edge(config: Path | None, *, read: bool = True, close: bool = True) -> dict[str, Any]:
+    import os
+
+    from jobs.edge import edge_report, open_edge, place_cells, run_close, run_sight
+    from jobs.milestone import milestones
+    from jobs.spark import edge_session
+
+    settings = _edge_settings(config)
+    milestone = milestones(os.environ.get("TIDEMARK_HOLD"))
+    with _working("Reading grid and cell plan") as tell:
+        placed = place_cells(settings)
+        edge = open_edge(settings, placed, milestone)
+        tell("Starting Spark")
+        spark = edge_session(
+            master=settings.master, scratch=settings.state / "scratch", driver_memory=settings.driver_memory
+        )
+        try:
+            if read:
+                tell("Sighting")
+                run_sight(spark, settings, placed, milestone)
+            entries = []
+            if close:
+                tell("Closing hours")
+                entries = run_close(
+                    spark,
+                    settings,
+                    edge,
+                    now=datetime.now(UTC),
+                    progress=lambda entry: tell(f"Released {entry.window_start:%Y-%m-%d %H:%M}Z"),
+                )
+        finally:
+            spark.stop()
+    return edge_report(edge, entries)
+
+
+@release_app.command("push")
+def release_push(
+    config: Config = None,
+    credential: Annotated[
+        str | None, typer.Option(envvar="TIDEMARK_CREDENTIAL", help="Bearer credential of the carrier.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Push every release that the centre has not taken yet, in order."""
+    from jobs.push import push_releases
+
+    with _working("Pushing releases"):
+        report = push_releases(_edge_settings(config), credential)
+    _report(report, as_json)
+    if report["refused"]:
+        raise typer.Exit(1)
+
+
+@ledger_app.command("show")
+def ledger_show(config: Config = None, as_json: AsJson = False) -> None:
+    """What was said and what it cost."""
+    from jobs.edge import ledger_report
+
+    _report(ledger_report(_edge_settings(config)), as_json)
+
+
+@ledger_app.command("verify")
+def ledger_verify(config: Config = None, as_json: AsJson = False) -> None:
+    """Re-check chain, digests, lineage, policy and budget; exit code 1 if a rule does not hold."""
+    from dataclasses import asdict
+
+    from jobs.edge import ledger_of
+
+    verdict = ledger_of(_edge_settings(config)).verify()
+    _report(asdict(verdict), as_json)
+    if verdict.faults:
+        raise typer.Exit(1)
+
+
+# The centre
+
+
+@centre_app.command("add-grid")
+def centre_add_grid(grid: Path, config: Config = None, as_json: AsJson = False) -> None:
+    """Put a zone grid in force from the token-day boundary that it names."""
+    from geofence.grid import read_zone_grid
+    from jobs.centre import open_store
+
+    checked = read_zone_grid(grid)
+    open_store(_centre_settings(config)).put_grid(checked.document)
+    _report(_grid_facts(checked), as_json)
+
+
+@centre_app.command("add-carrier")
+def centre_add_carrier(
+    name: str,
+    title: Annotated[str | None, typer.Option(help="As people call it.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Expect releases of a carrier from now on."""
+    from jobs.centre import open_store
+
+    open_store(_centre_settings(config)).put_carrier(name, title or name)
+    _report({"carrier": name}, as_json)
+
+
+@centre_app.command("arm")
+def centre_arm(
+    sector: str,
+    legal_basis: Annotated[str, typer.Option()],
+    impact_assessment: Annotated[str, typer.Option()],
+    until: At,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Allow flags in a sector, on a recorded legal basis, for at most 180 days."""
+    from jobs.centre import open_store
+
+    open_store(_centre_settings(config)).put_arming(
+        sector,
+        legal_basis=legal_basis,
+        impact_assessment=impact_assessment,
+        armed_from=datetime.now(UTC).replace(microsecond=0),
+        expires_at=until.replace(tzinfo=UTC),
+    )
+    _report({"sector": sector, "armed_until": until}, as_json)
+
+
+@app.command()
+def intake(
+    folder: Annotated[Path, typer.Argument(help="Folder of releases: .json, .ndjson, .ndjson.gz")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take releases in from a drop folder, through the same checks as a push."""
+    from jobs.centre import open_store, read_releases, release_files, take_in
+
+    store = open_store(_centre_settings(config))
+    with _working("Taking releases in"):
+        outcomes = take_in(store, read_releases(release_files(folder)), now=datetime.now(UTC))
+    _report(outcomes, as_json)
+
+
+@app.command()
+def train(
+    start: At,
+    end: At,
+    proposed_by: Annotated[str, typer.Option(help="Who proposes the thresholds.")],
+    reason: Annotated[str, typer.Option()],
+    approved_by: Annotated[str | None, typer.Option(help="A second person.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn what every zone-hour normally looks like, and serve the new model."""
+    from ingest.release import HOUR
+    from jobs.centre import open_store, run_train
+
+    settings = _centre_settings(config)
+    with _working("Learning what is usual"):
+        report = run_train(
+            open_store(settings),
+            settings,
+            first_window=_hour(start),
+            last_window=_hour(end) - HOUR,
+            proposed_by=proposed_by,
+            approved_by=approved_by,
+            reason=reason,
+        )
+    _report(report, as_json)
+
+
+@app.command()
+def detect(start: At, end: At, exercise: bool = False, config: Config = None, as_json: AsJson = False) -> None:
+    """Flag what is unusual in a span of closed hours and merge flags into alerts."""
+    from ingest.release import HOUR
+    from jobs.centre import open_store, run_detect
+
+    settings = _centre_settings(config)
+    with _working("Flagging what is unusual"):
+        report = run_detect(
+            open_store(settings), settings, first_window=_hour(start), last_window=_hour(end) - HOUR, exercise=exercise
+        )
+    _report(report, as_json)
+
+
+@app.command()
+def backtest(
+    start: At,
+    end: At,
+    surges: Annotated[Path, typer.Option(help="Parquet with the planted surges, as `simulate counts` writes it.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the served model and the policy in force would have found of planted surges, and flagged falsely."""
+    import polars as pl
+
+    from ingest.release import HOUR
+    from jobs.centre import open_store, run_backtest
+
+    settings = _centre_settings(config)
+    with _working("Back-testing"):
+        report = run_backtest(
+            open_store(settings),
+            settings,
+            pl.read_parquet(surges),
+            first_window=_hour(start),
+            last_window=_hour(end) - HOUR,
+        )
+    _report(report, as_json)
+
+
+@app.command()
+def serve(config: Config = None) -> None:
+    """Serve the API and the map."""
+    from jobs.centre import open_store
+    from jobs.centre import serve as serve_centre
+
+    settings = _centre_settings(config)
+    _notes.print(f"Serving on http://{settings.host}:{settings.port} (Ctrl-C stops)")
+    serve_centre(open_store(settings), settings, clock=lambda: datetime.now(UTC))
+
+
+@app.command()
+def purge(config: Config = None, as_json: AsJson = False) -> None:
+    """Delete what has outlived its retention at the centre (24 months)."""
+    from jobs.centre import open_store
+
+    with _working("Deleting"):
+        report = open_store(_centre_settings(config)).purge(now=datetime.now(UTC))
+    _report(report, as_json)
+
+
+@settings_app.command("show")
+def settings_show(
+    config: Config = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The settings in force."""
+    from jobs.settings import origins, read_settings
+
+    found = origins(read_settings(config), config)
+    shown = {name: {"value": value, "origin": came} if origin else value for name, (value, came) in found.items()}
+    _report(shown, as_json)
+
+
+if __name__ == "__main__":
+    main()

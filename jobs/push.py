@@ -1,0 +1,55 @@
+"""Push: bring the outbox to the centre, in order, as often as it takes; the same release twice changes nothing."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from jobs.settings import EdgeSettings
+from jobs.tables import EdgeFolder, write_whole
+
+_JSON = {"content-type": "application/json"}
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class PushRefused(RuntimeError):
+    """Nothing can be pushed as things stand; says why."""
+
+
+def push_releases(settings: EdgeSettings, credential: str | None) -> dict[str, Any]:
+    """Push what has no receipt yet; stops at the first release that the centre does not take.
+
+    Without a credential only a centre on this very machine is tried, by its development sign-in.
+    """
+    if settings.centre_url is None:
+        raise PushRefused("edge.centre_url: the centre to push to is not set")
+    folder = EdgeFolder(settings.state)
+    receipts = settings.state / "receipts"
+    waiting = [path for path in sorted(folder.releases.glob("*.json")) if not (receipts / path.name).exists()]
+    pushed, refused = 0, None
+    with httpx.Client(base_url=settings.centre_url, timeout=30) as centre:
+        for path in waiting:
+            headers = {"authorization": f"Bearer {credential or _development(centre, settings)}"}
+            answer = centre.post("/v1/releases", content=path.read_bytes(), headers={**headers, **_JSON})
+            if answer.status_code not in (200, 201):
+                refused = {"release": path.name, "status": answer.status_code, "problem": _problem(answer)}
+                break
+            write_whole(receipts / path.name, answer.content)
+            pushed += 1
+    return {"waiting": len(waiting), "pushed": pushed, "refused": refused}
+
+
+def _development(centre: httpx.Client, settings: EdgeSettings) -> str:
+    if urlsplit(str(settings.centre_url)).hostname not in LOOPBACK:
+        raise PushRefused("a credential is needed: --credential or TIDEMARK_CREDENTIAL")
+    answer = centre.post("/dev/sign-in", json={"role": f"carrier:{settings.carrier}"})
+    if answer.status_code != 200:
+        raise PushRefused("the centre has no development sign-in: a credential is needed")
+    return str(answer.json()["credential"])
+
+
+def _problem(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json().get("title", ""))
+    except ValueError:
+        return ""
