@@ -256,7 +256,7 @@ class SignIn(Contract):
 class SignedIn(Contract):
     """A development credential."""
 
-    bearer: StrictStr
+    credential: StrictStr
     role: StrictStr
     expires_at: UtcHour
 

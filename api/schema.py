@@ -5,6 +5,7 @@ tables for it.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -34,6 +35,12 @@ _SECOND_US = 1_000_000
 ARMING_LIMIT = timedelta(days=180)
 
 
+@lru_cache(maxsize=8192)
+def _instant(microseconds: int) -> datetime:
+    # A million counts share a few thousand windows.
+    return _EPOCH + timedelta(seconds=microseconds // _SECOND_US, microseconds=microseconds % _SECOND_US)
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A UTC instant: aware in, aware UTC out, on both databases.
 
@@ -61,8 +68,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if dialect.name == "sqlite":
-            seconds, microseconds = divmod(value, _SECOND_US)
-            return _EPOCH + timedelta(seconds=seconds, microseconds=microseconds)
+            return _instant(value)
         instant: datetime = value
         return instant.astimezone(UTC)
 
@@ -139,12 +145,13 @@ release = Table(
     Index(None, "digest"),
 )
 
+# The key begins with the window: counts arrive, are read, listed and purged by time, and each is then one range.
 zone_count = Table(
     "zone_count",
     metadata,
+    Column("window_start", UtcDateTime, primary_key=True),
     Column("carrier", _ID, primary_key=True),
     Column("level", String(16), primary_key=True),
-    Column("window_start", UtcDateTime, primary_key=True),
     Column("zone_id", _ID, primary_key=True),
     Column("direction", String(9), primary_key=True),
     Column("value", Integer, comment="null means below the threshold, not zero"),

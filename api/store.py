@@ -33,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import schema
 from api.alert import Alert, AlertStatus, Disposition, acknowledged, closed, revised
-from ingest.release import HOUR, Level, Release
+from ingest.release import HOUR, Direction, Level, Release
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -44,6 +44,20 @@ LIVE = frozenset({"live"})
 _REVISIONS = "alert_revision"
 _DETECTIONS = "detection"
 _BUSY_MS = 30_000
+
+_COUNT_COLUMNS = (
+    "carrier",
+    "zone_id",
+    "sector_id",
+    "kind",
+    "direction",
+    "window_start",
+    "value",
+    "sigma",
+    "threshold",
+    "feed_complete",
+    "release_digest",
+)
 
 Document = dict[str, Any]
 Columns = dict[str, list[Any]]
@@ -149,8 +163,8 @@ def _open(url: URL) -> Engine:
         def _set_up(connection: Any, _record: object) -> None:
             connection.isolation_level = None
             for pragma in (
-                "journal_mode=WAL",
                 f"busy_timeout={_BUSY_MS}",
+                "journal_mode=WAL",
                 "foreign_keys=ON",
                 "synchronous=FULL",
                 "cache_size=-65536",
@@ -360,53 +374,48 @@ class Store:
         feed_complete, release_digest`, ordered by window, carrier, zone and direction. Equal values share one object,
         so a million rows stay small.
         """
-        release, count = schema.release.c, schema.zone_count.c
-        releases = (
-            select(
-                release.carrier,
-                release.window_start,
-                release.grid_id,
-                release.sigma,
-                release.threshold,
-                release.feed_complete,
-                release.digest,
-            )
-            .where(release.level == level.value, release.window_start >= start, release.window_start < end)
-            .order_by(release.window_start, release.carrier)
+        release, count, zone = schema.release.c, schema.zone_count.c, schema.zone.c
+        columns: Columns = {name: [] for name in _COUNT_COLUMNS}
+        spoken = select(
+            release.window_start,
+            release.carrier,
+            release.grid_id,
+            release.sigma,
+            release.threshold,
+            release.feed_complete,
+            release.digest,
+        ).where(release.level == level.value, release.window_start >= start, release.window_start < end)
+        cells = (
+            select(count.window_start, count.carrier, count.zone_id, count.direction, count.value)
+            .where(count.level == level.value, count.window_start >= start, count.window_start < end)
+            .order_by(count.window_start, count.carrier, count.zone_id, count.direction)
         )
-        names = ("carrier", "zone_id", "sector_id", "kind", "direction", "window_start", "value", "sigma", "threshold")
-        columns: Columns = {name: [] for name in (*names, "feed_complete", "release_digest")}
         with self._read() as connection:
-            zones = {
-                (row.grid_id, row.zone_id): (row.zone_id, row.sector_id, row.kind)
-                for row in connection.execute(select(schema.zone))
+            places = {
+                (row[0], row[1]): tuple(row[1:])
+                for row in connection.execute(select(zone.grid_id, zone.zone_id, zone.sector_id, zone.kind))
             }
-            directions = {"arrival": "arrival", "departure": "departure"}
-            for row in connection.execute(releases).all():
-                cells = connection.execute(
-                    select(count.zone_id, count.direction, count.value)
-                    .where(
-                        count.carrier == row.carrier,
-                        count.level == level.value,
-                        count.window_start == row.window_start,
-                    )
-                    .order_by(count.zone_id, count.direction)
-                ).all()
-                placed = [zones[row.grid_id, cell.zone_id] for cell in cells]
-                columns["zone_id"] += [zone_id for zone_id, _, _ in placed]
-                columns["sector_id"] += [sector_id for _, sector_id, _ in placed]
-                columns["kind"] += [kind for _, _, kind in placed]
-                columns["direction"] += [directions[cell.direction] for cell in cells]
-                columns["value"] += [cell.value for cell in cells]
-                for name, value in (
-                    ("carrier", row.carrier),
-                    ("window_start", row.window_start),
-                    ("sigma", row.sigma),
-                    ("threshold", row.threshold),
-                    ("feed_complete", row.feed_complete),
-                    ("release_digest", row.digest),
-                ):
-                    columns[name] += [value] * len(cells)
+            releases = {(row[0], row[1]): tuple(row) for row in connection.execute(spoken)}
+            directions = {direction.value: direction.value for direction in Direction}
+            for part in connection.execute(cells).partitions(50_000):
+                windows, carriers, zone_ids, across, values = zip(*part, strict=True)
+                said = [releases[key] for key in zip(windows, carriers, strict=True)]
+                placed = [places[one[2], zone_id] for one, zone_id in zip(said, zone_ids, strict=True)]
+                shared = (
+                    [one[1] for one in said],
+                    [place[0] for place in placed],
+                    [place[1] for place in placed],
+                    [place[2] for place in placed],
+                    [directions[direction] for direction in across],
+                    windows,
+                    values,
+                    [one[3] for one in said],
+                    [one[4] for one in said],
+                    [one[5] for one in said],
+                    [one[6] for one in said],
+                )
+                for column, more in zip(columns.values(), shared, strict=True):
+                    column += more
         return columns
 
     def counts_page(
@@ -841,23 +850,23 @@ def alerts_statement(
 def counts_statement(asked: CountFilter, after: tuple[datetime, str, str, str] | None, limit: int) -> Select[Any]:
     """The published counts that match, ordered by window, carrier, zone and direction."""
     release, count, zone = schema.release, schema.zone_count, schema.zone
-    joined = release.join(
-        count,
+    joined = count.join(
+        release,
         and_(
-            count.c.carrier == release.c.carrier,
-            count.c.level == release.c.level,
-            count.c.window_start == release.c.window_start,
+            release.c.carrier == count.c.carrier,
+            release.c.level == count.c.level,
+            release.c.window_start == count.c.window_start,
         ),
     ).join(zone, and_(zone.c.grid_id == release.c.grid_id, zone.c.zone_id == count.c.zone_id))
-    order = (release.c.window_start, release.c.carrier, count.c.zone_id, count.c.direction)
+    order = (count.c.window_start, count.c.carrier, count.c.zone_id, count.c.direction)
     statement = (
         select(
-            release.c.carrier,
+            count.c.carrier,
             count.c.zone_id,
             zone.c.sector_id,
             zone.c.kind,
             count.c.direction,
-            release.c.window_start,
+            count.c.window_start,
             release.c.window_end,
             count.c.value,
             release.c.sigma,
@@ -868,13 +877,13 @@ def counts_statement(asked: CountFilter, after: tuple[datetime, str, str, str] |
         )
         .select_from(joined)
         .where(
-            release.c.level == Level.ZONE_HOUR.value,
-            release.c.window_start >= asked.start,
-            release.c.window_start < asked.end,
+            count.c.level == Level.ZONE_HOUR.value,
+            count.c.window_start >= asked.start,
+            count.c.window_start < asked.end,
         )
     )
     for column, value in (
-        (release.c.carrier, asked.carrier),
+        (count.c.carrier, asked.carrier),
         (count.c.zone_id, asked.zone_id),
         (zone.c.sector_id, asked.sector_id),
         (count.c.direction, asked.direction),

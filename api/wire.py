@@ -3,12 +3,13 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request, Response
-from pydantic import AfterValidator, AwareDatetime, BaseModel
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator
 
 from api.problems import MEDIA_TYPE, PROBLEMS, Problem
 from api.settings import ApiSettings
@@ -21,7 +22,15 @@ Responses = dict[int | str, dict[str, Any]]
 UNCHANGED: Responses = {304: {"description": "Nothing changed since the entity tag shown."}}
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def _spelled_out(value: object) -> object:
+    # Pydantic would take bare digits for seconds since 1970.
+    if isinstance(value, str) and not _RFC_3339.fullmatch(value):
+        raise ValueError("a time is RFC 3339 text with an offset")
+    return value
 
 
 def _within_reach(at: datetime) -> datetime:
@@ -30,7 +39,7 @@ def _within_reach(at: datetime) -> datetime:
     return at
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_spelled_out), AfterValidator(_within_reach)]
 ZoneId = Annotated[str | None, Query(pattern=ID_PATTERN, description="one zone")]
 SectorId = Annotated[str | None, Query(pattern=r"^[^\x00-\x1f]{1,64}$", description="one sector")]
 Start = Annotated[Instant | None, Query(description="windows that start then or later; RFC 3339")]

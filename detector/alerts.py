@@ -8,7 +8,7 @@ done before: what a person did (status, disposition) is kept, and a closed alert
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import polars as pl
@@ -82,6 +82,7 @@ def merge(
     calibration: Mapping[str, Any],
     *,
     judged_from: datetime,
+    first_window: datetime | None = None,
     now_window: datetime,
     exercise: bool = False,
     simulated: bool = False,
@@ -91,7 +92,8 @@ def merge(
     `existing_alerts` holds every alert, closed ones too, that overlaps the windows judged. `flags` (FLAG_SCHEMA) are all
     flags of the windows from `judged_from` to `now_window`, and `judged` (at least zone_id, direction, window_start,
     state) says what became of every zone-hour of that time. `judged_from` reaches back to the start of every alert that
-    is not closed; alerts are rebuilt, so less would shrink them.
+    is not closed; alerts are rebuilt, so less would shrink them. A group that lies wholly before `first_window` (if named)
+    only rebuilds an alert that is not closed and never opens one: its time was judged before.
     """
     alerts = sorted((dict(alert) for alert in existing_alerts), key=_order)
     unfinished = [alert for alert in alerts if alert["status"] != "closed"]
@@ -103,6 +105,8 @@ def merge(
     changed: list[Alert] = []
     for group in group_flags(flags, neighbours):
         mine = [alert for alert in unclaimed if _meets(group, alert, neighbours)]
+        if not mine and first_window is not None and cast(datetime, group["window_start"].max()) < first_window:
+            continue
         unclaimed = [alert for alert in unclaimed if alert not in mine]
         built = _build(group, calibration, exercise=exercise, simulated=simulated)
         alert = _continued(mine[0], built) if mine else built
@@ -147,8 +151,7 @@ def _build(group: pl.DataFrame, calibration: Mapping[str, Any], *, exercise: boo
     own_sd = float(np.sqrt(max(totals["sd"] ** 2 - totals["noise"] ** 2, 0.0)))
     excess = totals["observed"] - totals["expected"]
     band = probability_band(-float(np.log10(group["tail_p"].cast(pl.Float64).to_numpy().min())), calibration)
-    last = group["window_start"].max()
-    assert isinstance(last, datetime)
+    last = cast(datetime, group["window_start"].max())
     return {
         "alert_id": alert_id(first["sector_id"], first["zone_id"], first["direction"], first["window_start"]),
         "revision": 1,
@@ -203,20 +206,20 @@ def reasons(group: pl.DataFrame) -> list[str]:
     )
     return [
         f"{at_least}{excess:.0f} more {movements} than the {peak['expected']:.0f} expected in the strongest hour, "
-        f"{excess / peak['sd']:.1f} times what noise and ordinary scatter explain; "
-        f"recent days {_moves(peak['past_factor'])}.",
+        f"{excess / peak['sd']:.1f} times what noise and ordinary scatter explain. "
+        f"Recent days: {_moved(peak['past_factor'])}.",
         f"Flagged in {hours} {'hour' if hours == 1 else 'hours'} so far.",
-        f"{across}; the surroundings and official crossing points {_moves(peak['surroundings_factor'])}.",
-        f"The calendar (hour, weekday, holidays, season) {_moves(peak['calendar_factor'])}.",
-        f"{feed}; feed and noise {_moves(peak['feed_factor'])}.",
+        f"{across}. Surroundings and official crossing points: {_moved(peak['surroundings_factor'])}.",
+        f"Calendar (hour, weekday, holidays, season): {_moved(peak['calendar_factor'])}.",
+        f"{feed}. Feed and noise: {_moved(peak['feed_factor'])}.",
     ]
 
 
-def _moves(factor: float) -> str:
+def _moved(factor: float) -> str:
     percent = round(100 * (factor - 1.0))
     if abs(percent) < 3:
-        return "leave the expectation as it is"
-    return f"{'raise' if percent > 0 else 'lower'} the expectation by {abs(percent)} %"
+        return "expectation as usual"
+    return f"expectation {'raised' if percent > 0 else 'lowered'} by {abs(percent)} %"
 
 
 def _sized(value: float, sd: float) -> dict[str, Any]:

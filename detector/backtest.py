@@ -9,6 +9,7 @@ import polars as pl
 
 from detector.calibrate import HOURS_PER_MONTH
 from detector.combine import HOUR, Schema
+from detector.features import span
 from detector.flag import State
 
 TRUTH_SCHEMA: Final[Schema] = {
@@ -74,7 +75,7 @@ def backtest(
     A surge is found by a flag of its direction in one of its zones from its first hour to LATE after its last. Surges
     that begin outside the time of the expectations are left out.
     """
-    first, last = expectations["window_start"].min(), expectations["window_start"].max()
+    first, last = span(expectations)
     surges = truth.filter(pl.col("window_start").is_between(first, last))
     flagged = expectations.filter(pl.col("state") == State.UNUSUAL)
     found: dict[str, datetime] = {}
@@ -107,11 +108,7 @@ def backtest(
             for near, direction, since, until in excused
         )
 
-    raised = [
-        alert
-        for alert in alerts
-        if first <= datetime.fromisoformat(alert["window_start"]) <= last  # type: ignore[operator]
-    ]
+    raised = [alert for alert in alerts if first <= datetime.fromisoformat(alert["window_start"]) <= last]
     judged = expectations.filter(
         pl.col("state").is_in([State.USUAL, State.UNUSUAL, State.UNUSUAL_DROP, State.BELOW_THRESHOLD])
     )

@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 
 from detector.alerts import group_flags
 from detector.features import cells_of
-from detector.flag import may_flag, sighted, tail_probability
+from detector.flag import passes_floor, sighted, tail_probability
 from detector.likelihood import Bools, Dispersion, Floats
 from detector.policy import MAX_TAIL_P
 
@@ -174,8 +174,7 @@ def _floor_and_tail(
     rows: pl.DataFrame, observed: Floats, noise: Floats, dispersion: Dispersion
 ) -> tuple[Bools, Floats]:
     expected, spread, sigma = (rows[name].to_numpy() for name in ("expected", "spread", "sigma"))
-    sd = np.sqrt(sigma**2 + dispersion.variance(expected) + spread**2)
-    passes = may_flag(observed - expected, sd)
+    passes = passes_floor(observed, expected, sigma, noise, spread, dispersion)
     tail_p = np.ones(observed.size)
     at = np.nonzero(passes)
     tail_p[at] = tail_probability(observed[at], expected[at], noise[at], spread[at], dispersion)

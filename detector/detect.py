@@ -34,7 +34,7 @@ from detector.model import ROUNDS, Bundle, contributions, predict, seal_bundle, 
 from detector.policy import MIN_HISTORY_DAYS, Arming, Policy
 from ingest.release import format_utc
 
-TRAINING_ROWS: Final = 300_000
+TRAINING_ROWS: Final = 200_000
 SHORTEST_TRAINING: Final = timedelta(days=42)
 _HELD_OUT_SHARE: Final = 0.2
 _HELD_OUT_LEAST: Final = timedelta(days=21)
@@ -157,8 +157,9 @@ def detect(
 ) -> Detection:
     """Every zone-hour from the first to the last window, both included, judged; and the alerts that this changes.
 
-    `history` should begin LOOKBACK_DAYS before the first window; `existing_alerts` are all that are not closed and the
-    closed ones that overlap these windows. Hours of unfinished alerts before the first window are judged again, so that
+    `history` should begin LOOKBACK_DAYS before the first window; `existing_alerts` are all that are not closed,
+    however long ago their last window (else they would never close), and the closed ones that overlap the windows judged.
+    Hours of unfinished alerts before the first window are judged again, so that
     an alert is always rebuilt whole; they are not in the answer's expectations.
     """
     alerts = [dict(alert) for alert in existing_alerts]
@@ -175,6 +176,7 @@ def detect(
         neighbours,
         bundle.calibration,
         judged_from=judged_from,
+        first_window=first_window,
         now_window=last_window,
         exercise=exercise,
         simulated=simulated,

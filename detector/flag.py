@@ -6,8 +6,10 @@ the counts are added with weight 1 and the noise with them, so the floor rises w
 
 `combined sd` is read the careful way: the known noise of all carriers, the spread of the counts themselves and the
 uncertainty of the expectation together. With the known noise alone, thirty people on a background of several hundred
-an hour would show through the background's own scatter; with all three, thirty pass the floor in at most 2.5 % of
-hours on any background, and the tail probability of the policy stands behind it.
+an hour would show through the background's own scatter. Counts are skewed, so 1.96 sd still lets thirty through a
+little more often than a normal curve says; therefore the floor also asks that thirty people on top of the expectation
+would be seen this high in at most MAX_GROUP_SEEN of hours, on any background. The policy's tail probability stands
+behind both.
 
 Only belts are judged. A crossing point has an expectation (it explains its surroundings) but no flag: unusual
 movement *away from* official crossing points is what this is about.
@@ -28,6 +30,7 @@ from detector.policy import Arming, Policy
 MIN_EXCESS: Final = 60.0
 HIDDEN_GROUP: Final = 30.0  # a group of this size is meant to be invisible
 HIDDEN_SD: Final = 1.96
+MAX_GROUP_SEEN: Final = 0.024  # of hours in which a hidden group is there
 BAND_SD: Final = 1.96  # expected band: 95 % of what would be published
 
 EXPECTATION_SCHEMA: Final[Schema] = {
@@ -80,6 +83,20 @@ def excess_floor(combined_sd: Floats) -> Floats:
 def may_flag(excess: Floats, combined_sd: Floats) -> Bools:
     """Whether an own, unexpanded excess is large enough to be flagged at all, however improbable it is."""
     return np.asarray(excess >= excess_floor(combined_sd))
+
+
+def passes_floor(
+    observed: Floats, expected: Floats, sigma: Floats, noise: Floats, spread: Floats, dispersion: Dispersion
+) -> Bools:
+    """Whether what was observed may be flagged at all: excess over the floor, and no group of thirty explains it.
+
+    `sigma` is the known noise of all carriers, `noise` that of what was observed (less where a carrier is suppressed).
+    """
+    passes = may_flag(observed - expected, np.sqrt(sigma**2 + dispersion.variance(expected) + spread**2))
+    at = np.nonzero(passes)
+    with_group = tail_probability(observed[at] - HIDDEN_GROUP, expected[at], noise[at], spread[at], dispersion)
+    passes[at] = with_group <= MAX_GROUP_SEEN
+    return passes
 
 
 def tail_probability(
@@ -140,7 +157,8 @@ def judge(
     lower_p[at] = 1.0 - tail_probability(bound[at] + 1.0, expected[at], sigma[at], spread[at], dispersion)
 
     excess = observed - expected
-    unusual = judged & above_threshold & may_flag(excess, sd) & (tail_p <= policy.tail_p)
+    may_show = passes_floor(observed, expected, sigma, noise, spread, dispersion)
+    unusual = judged & above_threshold & may_show & (tail_p <= policy.tail_p)
     drop = judged & may_flag(expected - bound, sd) & (lower_p <= policy.tail_p)
     shown = whole & complete | unusual
     state = np.select(

@@ -188,7 +188,7 @@ def load_bundle(folder: Path, *, digest: str | None = None, timeout_s: float = 1
 
 def load_in_process(model_text: str) -> Booster:
     """LightGBM's own loader. Only ever called with bytes that passed the digests and the throw-away process."""
-    return Booster(params={"verbosity": -1}, model_str=model_text)
+    return Booster(model_str=model_text)
 
 
 def _verified(folder: Path, pinned: str | None) -> tuple[dict[str, Any], str]:
@@ -232,7 +232,7 @@ resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 import lightgbm, numpy
 asked = json.load(sys.stdin)
-booster = lightgbm.Booster(params={"verbosity": -1}, model_str=asked["model"])
+booster = lightgbm.Booster(model_str=asked["model"])
 rows = numpy.array(asked["inputs"], dtype=float)
 print("\\n" + json.dumps(booster.predict(rows, raw_score=True, num_threads=1).tolist()))
 """

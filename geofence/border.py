@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def bundled_borders() -> list[str]:
     >>> len(bundled_borders()), "VN-KH" in bundled_borders()
     (25, True)
     """
-    return [feature["properties"]["id"] for feature in bundled_collection("borders.geojson")["features"]]
+    return list(_bundled())
 
 
 def read_border(id_or_path: str | Path) -> Border:
@@ -53,10 +54,8 @@ def read_border(id_or_path: str | Path) -> Border:
     >>> read_border("VN-KH").name
     'Vietnam–Cambodia'
     """
-    collection = bundled_collection("borders.geojson")
-    for feature in collection["features"]:
-        if feature["properties"]["id"] == str(id_or_path):
-            return _border(feature, collection["attribution"], feature["properties"]["id"])
+    if str(id_or_path) in _bundled():
+        return _bundled()[str(id_or_path)]
     path = Path(id_or_path)
     if not path.is_file():
         raise BorderError("a border is one of the bundled ids or the path of a GeoJSON file")
@@ -104,6 +103,13 @@ def ordered_chain(line: LineString | MultiLineString) -> LineString:
         else:
             chain = np.concatenate([piece if tip == -1 else piece[::-1], chain])
     return LineString(shapely.remove_repeated_points(LineString(chain)))
+
+
+@lru_cache(maxsize=1)
+def _bundled() -> dict[str, Border]:
+    collection = bundled_collection("borders.geojson")
+    borders = [_border(feature, collection["attribution"], "") for feature in collection["features"]]
+    return {border.border_id: border for border in borders}
 
 
 def _border(feature: Any, attribution: object, fallback_id: str) -> Border:

@@ -40,8 +40,6 @@ def check_zone_grid(grid: ZoneGrid, border_line: Any | None) -> None:
     for zone in grid.zones:
         if not zone.geometry.is_valid:
             raise GridError(zone.zone_id, "a zone is simple and valid")
-        if zone.geometry.is_empty or not zone.geometry.area > 0:
-            raise GridError(zone.zone_id, "a zone has an area")
     shapes = np.array([zone.geometry for zone in grid.zones], dtype=object)
     plane = plane_around(shapes)
     ground = plane.to_metres(shapes)
@@ -114,7 +112,7 @@ def _edges_meet_often(one: Any, other: Any) -> bool:
 
 
 def _edges(shape: Any) -> NDArray[Any]:
-    rings = shapely.get_rings(shape)
+    rings = shapely.get_rings(shapely.get_parts(shape))
     parts = []
     for ring in rings:
         vertices = shapely.get_coordinates(ring)

@@ -2,7 +2,7 @@
 
 The Lambert azimuthal equal-area projection keeps areas exact, so shares of a footprint and areas of a zone mean what
 they say, and lengths to 0.3 % within 1,000 km of its centre (75 m in a belt of 25 km, half of what the border line
-itself is uncertain by; notes in docs).
+itself is uncertain by).
 """
 
 from dataclasses import dataclass

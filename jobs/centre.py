@@ -96,7 +96,7 @@ def history(store: Store, border: Border, first_window: datetime, last_window: d
     """What all carriers published of these windows, both included, as the detector reads it."""
     columns = store.counts_rows(first_window, last_window + HOUR)
     published = pl.DataFrame({name: columns[name] for name in PUBLISHED_SCHEMA}, schema=PUBLISHED_SCHEMA)
-    expected = [carrier["carrier_id"] for carrier in store.carriers() if carrier["active"]]
+    expected = [carrier["carrier_id"] for carrier in store.carriers()]
     if not expected:
         raise CentreNotReady("the centre expects no carrier yet: tidemark centre add-carrier NAME")
     return combine(published, border.zones, expected, first_window=first_window, last_window=last_window)

@@ -286,6 +286,7 @@ def simulate_events_command(
     from ingest.files import FileFormat
     from ingest.release import HOUR
     from simulator.events import simulate_events, write_events
+    from simulator.ground import survey
     from simulator.network import simulate_network
     from simulator.realism import realism_gates
     from simulator.surges import SurgeSize, place_surges, surge_truth
@@ -303,6 +304,7 @@ def simulate_events_command(
     )
     with _working("Simulating events"):
         plan = simulate_network(zone_grid, line, plmn=own, seed=seed)
+        surveyed = survey(zone_grid, line)
         out.mkdir(parents=True, exist_ok=True)
         plan.write_csv(out / "cells.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
         made = simulate_events(
@@ -317,11 +319,12 @@ def simulate_events_command(
             seed=seed,
             neighbours=touching,
             scale=scale,
+            ground=surveyed,
         )
         write_events(made, out / "feed", format=FileFormat(file_format).value)
         made.truth.write_parquet(out / "truth.parquet")
         surge_truth(planted).write_parquet(out / "surges.parquet")
-        gates = realism_gates(made)
+        gates = realism_gates(made, plan, surveyed)
     _report({"events": made.events.height, "seed": seed, "realism": gates.to_dicts()}, as_json)
 
 

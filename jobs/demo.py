@@ -64,6 +64,7 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
     """Run the whole way into an empty folder; give the report that `tidemark demo --json` prints."""
     seed = secrets.randbelow(2**31) if seed is None else seed
     shutil.rmtree(folder, ignore_errors=True)
+    edge_settings, centre_settings = demo_settings(folder)
     stages = Stages(tell)
     border = read_border("VN-KH")
 
@@ -74,7 +75,6 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
         write_zone_grid(grid, folder / "zones.geojson")
         touching = neighbours(grid)
 
-    edge_settings, centre_settings = demo_settings(folder)
     law = draw_law(grid, touching, seed=seed)
     history_start, test_start = EVENT_DAY - HISTORY, EVENT_DAY - TESTED
     tested = place_surges(grid, touching, start=test_start, end=EVENT_DAY - HOUR * 6, seed=seed, plan=SURGE_PLAN)

@@ -55,10 +55,10 @@ def parse_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     nothing = dict.fromkeys(FIELD_NAMES)
     for batch in batches:
         rows: list[dict[str, object]] = []
-        for line in batch.column(0).to_pylist():
+        # Spark hands the file's bytes on as they are, UTF-8 or not.
+        for line in batch.column(0).view(pa.binary()).to_pylist():
             try:
-                # The text reader puts U+FFFD where bytes are no UTF-8; no field's pattern allows it.
-                row: dict[str, object] = dict(parse_line(line.encode("utf-8", "surrogatepass")))
+                row: dict[str, object] = dict(parse_line(line))
             except AttachmentRefused as refused:
                 rows.append({**nothing, _LAYOUT: refused.reason.value})
                 continue

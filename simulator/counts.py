@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from geofence.grid import ZoneGrid
 from ingest.release import HOUR, Level, canonical_json, format_utc
@@ -43,6 +44,7 @@ SIMULATED_MECHANISM: Mapping[str, Any] = {
     "threshold": 50,
     "policy_id": "default-1",
 }
+Flags = NDArray[np.bool_]
 OUTAGES_PER_CARRIER_MONTH = 1.0  # each of 1-6 h (notes/telecom.md, section 6)
 UNRELEASED_SHARE = 0.2  # of outages that also stop the edge: the window goes out as all null
 
@@ -51,7 +53,8 @@ UNRELEASED_SHARE = 0.2  # of outages that also stop the edge: the window goes ou
 class SimulatedCounts:
     """Releases as the carriers would push them, and the truth behind them, which is never pushed.
 
-    truth: carrier, zone_id, direction, window_start, one column for each movement class, movements (their sum).
+    truth: carrier, zone_id, direction, window_start, one column for each movement class, movements (their sum): what
+    the movement rules would count, so an outage shows in it.
     outages: carrier, sector_id, window_start, hours, unreleased.
     """
 
@@ -169,9 +172,7 @@ def _draw_outages(grid: ZoneGrid, carriers: Sequence[str], hours: int, seed: int
     return outages
 
 
-def _suffer(
-    by_class: Ints, outages: Sequence[Outage], grid: ZoneGrid, carriers: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
+def _suffer(by_class: Ints, outages: Sequence[Outage], grid: ZoneGrid, carriers: Sequence[str]) -> tuple[Flags, Flags]:
     """Apply outages to the counts; which (carrier, hour) is complete, and which goes out as all null."""
     _, _, hours, _, _ = by_class.shape
     complete = np.ones((len(carriers), hours), dtype=np.bool_)
@@ -184,12 +185,12 @@ def _suffer(
         complete[at, span] = False
         unreleased[at, span] |= outage.unreleased
         zones = np.array([ix for ix, zone in enumerate(grid.zones) if zone.sector_id == outage.sector_id])
-        usual = by_class[at, local, span, zones].mean(axis=1)  # (zone, direction)
-        seen = by_class[at, :, span, :, :][:, :, zones, :]
-        by_class[at, :, span, zones, :] = np.moveaxis((seen * outage.service_left).astype(np.int64), 2, 0)
+        counts = by_class[at]  # (class, hour, zone, direction), not a copy
+        usual = counts[local, span][:, zones].mean(axis=0).astype(np.int64)
+        counts[:, span, zones] = (counts[:, span, zones] * outage.service_left).astype(np.int64)
         # Phones fall onto the network across at failure and come back at repair: false, in hours known as bad.
-        by_class[at, residue, span.start, zones, DEPARTURE] += usual[:, DEPARTURE].astype(np.int64)
-        by_class[at, residue, span.stop - 1, zones, ARRIVAL] += usual[:, ARRIVAL].astype(np.int64)
+        counts[residue, span.start, zones, DEPARTURE] += usual[:, DEPARTURE]
+        counts[residue, span.stop - 1, zones, ARRIVAL] += usual[:, ARRIVAL]
     return complete, unreleased
 
 
@@ -199,8 +200,8 @@ def _releases(
     carriers: Sequence[str],
     lineages: Sequence[str],
     published: Ints,
-    complete: np.ndarray,
-    unreleased: np.ndarray,
+    complete: Flags,
+    unreleased: Flags,
     progress: Callable[[float], None] | None,
 ) -> Iterator[dict[str, Any]]:
     threshold = SIMULATED_MECHANISM["threshold"]

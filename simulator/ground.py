@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 INLAND_M = (12_000.0, 60_000.0)
 DOORS_PER_ZONE = 3
 DOOR_FROM_LINE_M = (200.0, 1_500.0)
+BY_THE_LINE_M = 500.0
 UNLISTED_POPULATION = 800.0  # GeoNames says 0 for a sixth of the places
 
 
@@ -80,6 +81,8 @@ def survey(grid: ZoneGrid, border: Border) -> Ground:
     shapely.prepare(line)
 
     places, population = _home_places(plane, zones, around)
+    at_home = _on_home_side(places, strip, line)
+    places, population = places[at_home], population[at_home]
     crossing_point = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in grid.zones], dtype=np.bool_)
     bare = Ground(plane, tuple(zones), crossing_point, line, places, population, _roads(plane, strip.buffer(2e3)), ())
     return replace(bare, doors=_doors(bare))
@@ -140,6 +143,14 @@ def _home_places(plane: Plane, zones: Any, around: Any) -> tuple[Floats, Floats]
     }
     listed = np.array(list(at_home.values()))
     return listed[:, :2], listed[:, 2]
+
+
+def _on_home_side(places: Floats, strip: Any, line: Any) -> NDArray[np.bool_]:
+    """Which places lie in the zones, or behind them: the nearest ground of the zones is not their edge by the line."""
+    points = shapely.points(places)
+    to_strip = shapely.shortest_line(points, strip)
+    ends = shapely.get_point(to_strip, 1)
+    return np.asarray(shapely.contains(strip, points) | (shapely.distance(ends, line) > BY_THE_LINE_M))
 
 
 def _roads(plane: Plane, ground: Any) -> Any:

@@ -20,7 +20,7 @@ SESSION_S, SESSION_SPREAD = 360.0, 1.0
 TIMER_S = 54 * 60.0
 BY_DAY, BY_NIGHT = (0.65, 0.29, 0.06), (0.42, 0.35, 0.23)
 NIGHT_S = ((0.0, 2 * 3_600.0), (19 * 3_600.0, DAY_S))  # until 05:00 and from 22:00 local
-EXCURSION, RESELECTION = 0.006, 0.005  # by row: one row on another cell and back; a change that lasts
+EXCURSION, RESELECTION = 0.006, 0.008  # by row: one row on another cell and back; a change that lasts
 NO_CELL = -1
 
 

@@ -269,7 +269,8 @@ def _calendar(law: TrafficLaw, start: datetime, hours: int) -> _Calendar:
         power = before * np.log(going_home) + during * np.log(feast_days) + after * np.log(going_back)
         return np.asarray(np.exp(power[:, None] * lift))
 
-    feast_, abroad_ = feast[:, None], abroad[:, None]
+    # The days of the lunar new year have their own law.
+    feast_, abroad_ = np.where((since >= -1) & (since <= 3), 1.0, feast)[:, None], abroad[:, None]
     return _Calendar(
         local_hour=local_hour,
         factor=factor,

@@ -15,7 +15,7 @@ POWER_DB_PER_RANGE_DECADE = 12.0  # a mast built to reach farther also sends str
 FRONT_TO_BACK_DB = 20.0
 BEAM_3DB_DEG = 65.0
 LAYER_DB = {"EUTRA": 0.0, "GERA": -12.0, "UTRA": -9.0, "NR": -3.0}
-STICKINESS_DB = 2.5  # how far apart levels must be before a phone clearly prefers one
+STICKINESS_DB = 4.0  # how far apart levels must be before a phone clearly prefers one
 OVERREACH = 1.3
 CHUNK = 400
 

@@ -81,7 +81,8 @@ def list_alerts(
     if phase not in ("snapshot", "log"):
         raise Problem("cursor_invalid")
     # Read before the page: a revision that comes in between makes the tag too old, never too new.
-    etag = weak_etag(mark, phase, reached, after, limit, store.newest_seq(), standing.fingerprint())
+    newest = store.newest_seq()
+    etag = weak_etag(mark, phase, reached, after, limit, newest, standing.fingerprint())
     unchanged = not_modified(request, etag)
     if unchanged is not None:
         return unchanged
@@ -90,7 +91,8 @@ def list_alerts(
         next_cursor = write_cursor(mark, "snapshot", page.newest_seq, page.last_seq)
     else:
         next_cursor = write_cursor(mark, "log", 0, page.last_seq if page.more else page.newest_seq)
-    found = links(request, next_cursor if page.more else None, "since")
+    waiting = page.more or newest > page.newest_seq
+    found = links(request, next_cursor if waiting else None, "since")
     return answer(
         {"items": page.documents, "next_cursor": next_cursor, "links": found} | standing.document(),
         headers={"ETag": etag} | link_header(found),

@@ -71,10 +71,14 @@ def sign_in_for_development(request: Request, body: SignIn) -> Response:
     caller = caller_named(body.role)
     if caller is None:
         raise Problem("invalid_request", Fault("/role", "a role of this service"))
-    bearer, expires_at = sign_in.mint(caller)
+    credential, expires_at = sign_in.mint(caller)
     response = answer(
-        {"bearer": bearer, "role": caller.name, "expires_at": format_utc(datetime.fromtimestamp(expires_at, UTC))},
+        {
+            "credential": credential,
+            "role": caller.name,
+            "expires_at": format_utc(datetime.fromtimestamp(expires_at, UTC)),
+        },
         cache="no-store",
     )
-    response.set_cookie(COOKIE, bearer, max_age=LIFETIME_S, httponly=True, samesite="strict")
+    response.set_cookie(COOKIE, credential, max_age=LIFETIME_S, httponly=True, samesite="strict")
     return response

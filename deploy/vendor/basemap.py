@@ -27,6 +27,7 @@ NATURAL_EARTH = "Natural Earth"
 COAST_DEG, WATER_DEG = 0.004, 0.003
 SMALLEST_ISLAND_DEG2 = 0.0004
 LEAST_PEOPLE = 500
+NAMED_WITHIN_DEG = 0.9
 
 
 def land_of(topology: dict[str, Any]) -> Any:
@@ -58,8 +59,12 @@ def land_of(topology: dict[str, Any]) -> Any:
 
 def feature(geometry: Any, **properties: Any) -> dict[str, Any]:
     """A GeoJSON feature for drawing: three decimals, about 100 m."""
-    rounded = shapely.set_precision(geometry, 0.001)
-    return {"type": "Feature", "properties": properties, "geometry": mapping(rounded)}
+    drawn = mapping(shapely.set_precision(geometry, 0.001))
+    return {"type": "Feature", "properties": properties, "geometry": json.loads(json.dumps(drawn), parse_float=_short)}
+
+
+def _short(number: str) -> float:
+    return round(float(number), 3)
 
 
 def polygons_of(geometry: Any) -> Any:
@@ -109,20 +114,25 @@ def main() -> None:
     ]
     write("water.geojson", NATURAL_EARTH, "public domain", water)
 
-    borders = [feature(shape(one["geometry"]), id=one["properties"]["id"]) for one in read(BUNDLED / "borders_web.geojson")]
+    lines = read(BUNDLED / "borders_web.geojson")
+    borders = [feature(shape(line["geometry"]), id=line["properties"]["id"]) for line in lines]
     write("borders.geojson", OSM, "ODbL-1.0", borders)
 
     roads = read(BUNDLED / "roads_near_borders.geojson")
     # The other class is straightened over up to 190 km: it would draw roads where there are none.
-    short = [feature(shape(one["geometry"])) for one in roads if "short" in json.dumps(one["properties"]).split()[1]]
+    short = [feature(shape(one["geometry"])) for one in roads if one["properties"]["class"] == "short"]
     write("roads.geojson", OSM, "ODbL-1.0", short)
 
     named = []
-    for country in countries:
-        outline = shape(country["geometry"])
-        biggest = max(shapely.get_parts(outline), key=lambda part: part.area)
-        centre = shapely.Point(shapely.maximum_inscribed_circle(biggest, 0.05).coords[0])
-        named.append(feature(centre, name=country["properties"]["name"], rank=0))
+    outlines = {country["properties"]["iso2"]: shape(country["geometry"]) for country in countries}
+    names = {country["properties"]["iso2"]: country["properties"]["name"] for country in countries}
+    for line in lines:
+        # A country is named beside each of its borders, and on land: the outlines reach out to sea.
+        beside = shapely.intersection(shapely.buffer(shape(line["geometry"]), NAMED_WITHIN_DEG), fine)
+        for iso2 in (line["properties"]["a"], line["properties"]["b"]):
+            room = max(shapely.get_parts(shapely.intersection(beside, outlines[iso2])), key=lambda part: part.area)
+            centre = shapely.Point(shapely.maximum_inscribed_circle(room, 0.02).coords[0])
+            named.append(feature(centre, name=names[iso2], rank=0))
     seen = set()
     for name in ("cities_sea.csv", "places.csv"):
         for row in csv.DictReader((BUNDLED / name).read_text(encoding="utf-8").splitlines()):

@@ -189,5 +189,5 @@ def sign_in(client: TestClient, role: str) -> str:
     """A development credential."""
     answer = client.post("/dev/sign-in", json={"role": role})
     assert answer.status_code == 200
-    bearer: str = answer.json()["bearer"]
-    return bearer
+    credential: str = answer.json()["credential"]
+    return credential

@@ -240,7 +240,7 @@ def test_a_body_is_read_as_the_release_it_holds() -> None:
 def test_of_many_releases_the_bad_one_is_refused_and_the_others_stay(store: Store) -> None:
     good = [release(start=MORNING - hours * HOUR) for hours in range(5)]
     other = release(start=MORNING, values={("belt-02", "arrival"): 99})
-    sent = [good[0], sealed(lineage="replay-1"), *good[1:], good[0], other, {"carrier": SECRET}]
+    sent: list[Any] = [good[0], sealed(lineage="replay-1"), *good[1:], good[0], other, {"carrier": SECRET}]
     outcomes = list(accept_many(store, sent, carrier=None, now=NOW, batch=3))
     told = [one.reason if isinstance(one, ReleaseRefused) else one.outcome for one in outcomes]
     assert told == ["accepted", "lineage", *["accepted"] * 4, "same_digest", "second_digest", "contract"]

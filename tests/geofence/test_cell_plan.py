@@ -93,6 +93,27 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
         read_cell_plan(tmp_path / "cells.csv")
 
 
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cells.xlsx").write_bytes(b"PK")
+    with pytest.raises(CellPlanError, match=r"a \.csv or a \.parquet file"):
+        read_cell_plan(tmp_path / "cells.xlsx")
+
+
+@pytest.mark.parametrize(
+    ("column", "rule"),
+    [
+        (pl.lit(1).alias("cell_id"), "cell_id is text"),
+        (pl.lit(True).alias("lon"), "lon is a number"),
+        (pl.lit(1).alias("valid_from"), "valid_from is an RFC 3339 time"),
+        (pl.lit(datetime(2026, 1, 1)).alias("valid_to"), "valid_to is an RFC 3339 time"),  # noqa: DTZ001
+    ],
+)
+def test_a_parquet_column_of_another_type_is_refused(tmp_path: Path, column: pl.Expr, rule: str) -> None:
+    plan(cell()).with_columns(column).write_parquet(tmp_path / "cells.parquet")
+    with pytest.raises(CellPlanError, match=rule):
+        read_cell_plan(tmp_path / "cells.parquet")
+
+
 def test_rows_of_unequal_length_are_refused_without_echo(tmp_path: Path) -> None:
     (tmp_path / "cells.csv").write_text(",".join(COLUMNS) + "\n" + ",".join(["secret"] * 14) + "\n")
     with pytest.raises(CellPlanError) as refused:

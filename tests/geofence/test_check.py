@@ -45,6 +45,12 @@ def test_overlapping_zones_are_refused() -> None:
     assert refusal(odd).rule == "zones do not overlap; their edges may touch"
 
 
+def test_a_zone_of_two_parts_may_not_overlap_another() -> None:
+    odd = feature("two", [box(-10, 0, 0, 12), box(-12, 13, -11, 14)])
+    odd["geometry"]["type"] = "MultiPolygon"
+    assert refusal(grid(odd, feature("north", box(-12, 12, 0, 24)))).rule.startswith("zones do not overlap")
+
+
 def test_two_combs_woven_into_each_other_are_refused_at_once() -> None:
     teeth = 1_200
     corners = [(0.0, 1.0), (0.5, 1.0), (0.5, 0.0), (1.0, 0.0)]

@@ -135,11 +135,61 @@ def test_only_polygons_are_zones(geometry: Any) -> None:
         grid({**feature("a", SQUARE), "geometry": geometry})
 
 
-@pytest.mark.parametrize("text", ["", "[", '{"type": NaN}', "[" * 100_000, '{"a": 1, "a": 2}'])
-def test_a_file_that_is_not_one_json_document_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("", "one JSON document"),
+        ("[", "one JSON document"),
+        ("[" * 100_000, "one JSON document"),
+        ("[]", "FeatureCollection"),
+        ('{"type": NaN}', "finite number"),
+        ('{"a": 1, "a": 2}', "each member once"),
+        ('{"a": "' + "x" * (32 * 2**20) + '"}', "at most 32 MiB"),
+    ],
+    ids=["empty", "open", "deep", "list", "nan", "twice", "large"],
+)
+def test_a_file_that_is_not_one_json_document_is_refused(tmp_path: Path, text: str, rule: str) -> None:
     (tmp_path / "grid.geojson").write_text(text)
-    with pytest.raises(GridError):
+    with pytest.raises(GridError, match=rule):
         read_zone_grid(tmp_path / "grid.geojson")
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"type": "Feature"}, "FeatureCollection"),
+        ({"features": []}, "1 to 2000 features"),
+        ({"attribution": ""}, "attribution is text"),
+        ({"turn_hour_utc": 24}, "whole hour"),
+        ({"turn_hour_utc": True}, "whole hour"),
+        ({"valid_from": "2026-03-01T02:00:00"}, "with an offset"),
+        ({"valid_from": "0001-01-01T00:00:00+14:00"}, "with an offset"),
+        ({"valid_from": 1}, "with an offset"),
+    ],
+)
+def test_the_members_of_a_grid_keep_their_types(changed: dict[str, Any], rule: str) -> None:
+    with pytest.raises(GridError, match=rule):
+        grid(**changed)
+
+
+def test_a_start_is_in_the_document_or_given() -> None:
+    with pytest.raises(GridError, match="valid_from is in the document or given"):
+        grid_from_document({key: value for key, value in document().items() if key != "valid_from"})
+
+
+def test_a_grid_of_too_many_vertices_is_refused_before_any_geometry() -> None:
+    long = [[*[RING[0]] * 4_998, *RING[1:3]]]
+    long[0][-1] = RING[0]
+    with pytest.raises(GridError, match="200,000 vertices"):
+        grid(*(feature(f"z{number}", long) for number in range(41)))
+
+
+@pytest.mark.parametrize("coordinates", [None, [], {}, 1])
+def test_a_multipolygon_is_a_list_of_polygons(coordinates: Any) -> None:
+    odd = feature("odd", SQUARE)
+    odd["geometry"] = {"type": "MultiPolygon", "coordinates": coordinates}
+    with pytest.raises(GridError, match="MultiPolygon is a list"):
+        grid(odd)
 
 
 junk = st.recursive(
