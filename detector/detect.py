@@ -158,9 +158,9 @@ def detect(
     """Every zone-hour from the first to the last window, both included, judged; and the alerts that this changes.
 
     `history` should begin LOOKBACK_DAYS before the first window; `existing_alerts` are all that are not closed,
-    however long ago their last window (else they would never close), and the closed ones that overlap the windows judged.
-    Hours of unfinished alerts before the first window are judged again, so that
-    an alert is always rebuilt whole; they are not in the answer's expectations.
+    however long ago their last window (else they would never close), and the closed ones that overlap the windows
+    judged. Hours of unfinished alerts before the first window are judged again, so that an alert is always rebuilt whole;
+    they are not in the answer's expectations.
     """
     alerts = [dict(alert) for alert in existing_alerts]
     unfinished = [datetime.fromisoformat(alert["window_start"]) for alert in alerts if alert["status"] != "closed"]

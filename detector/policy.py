@@ -83,7 +83,3 @@ class Arming:
             raise ValueError("a sector is armed with a legal basis and an impact assessment")
         if not timedelta(0) < self.expires_at - self.armed_from <= MAX_ARMED:
             raise ValueError(f"a sector is armed for at most {MAX_ARMED.days} days")
-
-    def covers(self, window_start: datetime) -> bool:
-        """Whether an hour that starts then lies wholly inside the armed time."""
-        return self.armed_from <= window_start and window_start + timedelta(hours=1) <= self.expires_at

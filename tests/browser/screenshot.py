@@ -10,7 +10,9 @@ from tests.browser.chromium import chromium
 PATIENCE_MS = 60_000
 
 
-def screenshot(url: str, out: Path, *, dark: bool = False, whole: bool = False, width: int = 1440, height: int = 900) -> None:
+def screenshot(
+    url: str, out: Path, *, dark: bool = False, whole: bool = False, width: int = 1440, height: int = 900
+) -> None:
     """Write a PNG of the page once its map is drawn and, with an alert to show, its chart as well."""
     with chromium() as browser:
         page = browser.new_page(

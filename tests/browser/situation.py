@@ -64,7 +64,9 @@ def seed(
         store.put_carrier(carrier, carrier.title())
     zones = {feature["properties"]["zone_id"]: feature["properties"] for feature in grid["features"]}
     usual = {
-        zone_id: chance.choice((400, 700, 1100)) if zone["kind"] == "crossing_point" else chance.choice((50, 120, 220, 330))
+        zone_id: chance.choice((400, 700, 1100))
+        if zone["kind"] == "crossing_point"
+        else chance.choice((50, 120, 220, 330))
         for zone_id, zone in zones.items()
     }
     for surge in surges:
@@ -96,7 +98,9 @@ def seed(
                 ]
                 published = [value if value >= THRESHOLD else None for value in noisy]
                 counts[zone_id, direction] = published
-                expectations.append(_expectation(zone, direction, start, expected, published, incomplete, len(carriers)))
+                expectations.append(
+                    _expectation(zone, direction, start, expected, published, incomplete, len(carriers))
+                )
         for n, carrier in enumerate(carriers):
             releases.append(_release(grid, carrier, n, start, counts, complete=not (incomplete and n == 1)))
     for outcome in accept_many(store, releases, carrier=None, now=watermark + timedelta(minutes=84)):

@@ -185,7 +185,7 @@ export function showAttribution(ofZones) {
   write(document.getElementById("attribution"), sources.join(" "));
 }
 
-/** The style: basemap below, zones above it, names on top. Without `glyphs`, text is drawn from the page's own fonts. */
+/** The style: land, zones, rivers and roads over them to find one's way, names on top. Without `glyphs`, text is drawn from the page's own fonts. */
 function styleOf() {
   const byState = (of) => ["match", ["get", "state"], ...ALL_STATES.flatMap((state) => [state, of(state)]), of("null")];
   const kind = (name) => ["==", ["get", "kind"], name];
@@ -220,16 +220,16 @@ function styleOf() {
         paint: { "fill-color": colour("map-water") },
       },
       {
+        id: "zones", type: "fill", source: "zones",
+        paint: { "fill-color": byState(fillOf) },
+      },
+      {
         id: "rivers", type: "line", source: "water", filter: ["==", ["geometry-type"], "LineString"],
         paint: { "line-color": colour("map-water"), "line-width": ["interpolate", ["linear"], ["zoom"], 5, 0.8, 10, 3] },
       },
       {
         id: "roads", type: "line", source: "roads", minzoom: 6.5,
         paint: { "line-color": colour("map-road"), "line-width": ["interpolate", ["linear"], ["zoom"], 6, 0.5, 11, 2] },
-      },
-      {
-        id: "zones", type: "fill", source: "zones",
-        paint: { "fill-color": byState(fillOf), "fill-opacity": 0.9 },
       },
       {
         id: "zone-patterns", type: "fill", source: "zones",
@@ -246,7 +246,7 @@ function styleOf() {
       },
       {
         id: "alerted", type: "line", source: "zones", filter: ["get", "alerted"], layout: { "line-join": "round" },
-        paint: { "line-color": colour("mark-edge"), "line-width": 2 },
+        paint: { "line-color": colour("alerted"), "line-width": 2 },
       },
       {
         id: "crossings", type: "circle", source: "marks", filter: kind("crossing_point"),
