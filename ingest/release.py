@@ -6,6 +6,7 @@ over the canonical JSON without the digest itself, so equal bytes mean equal sta
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -40,9 +41,12 @@ class Level(StrEnum):
     ZONE_HOUR = "zone-hour"
 
 
+_RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:Z|[+-]\d{2}:\d{2})", re.ASCII)
+
+
 def _wire_time(value: object) -> object:
-    """Accept only aware datetimes or RFC 3339 text; a bare number is no time."""
-    if isinstance(value, datetime | str):
+    """Accept only aware datetimes or RFC 3339 text; a number is no time, nor is one written as text."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _RFC_3339.fullmatch(value)):
         return value
     raise ValueError("a time is RFC 3339 text with an offset")
 

@@ -46,15 +46,25 @@ def open_store(settings: CentreSettings) -> Store:
 
 
 def read_releases(paths: Iterable[Path]) -> Iterator[Any]:
-    """The release documents of files: one JSON document a file, or one a line in `.ndjson[.gz]`."""
+    """The release documents of files: one JSON document a file, or one a line in `.ndjson[.gz]`.
+
+    What is no JSON is handed on as None, so that intake refuses it, counts it and goes on.
+    """
     for path in paths:
         if path.suffix == ".json":
-            yield parse_json(path.read_bytes())
+            yield _parsed(path.read_bytes())
             continue
         with open_plain(path) as lines:
             for line in lines:
                 if line.strip():
-                    yield parse_json(line)
+                    yield _parsed(line)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return parse_json(text)
+    except ReleaseRefused:
+        return None
 
 
 def release_files(folder: Path) -> list[Path]:
@@ -161,8 +171,9 @@ def run_detect(
     if document is None:
         raise CentreNotReady("no thresholds policy is in force: tidemark train")
     policy = Policy.from_document(document)
-    unfinished = store.alerts_ending_after(first_window)
-    begins = [datetime.fromisoformat(alert["window_start"]) for alert in unfinished]
+    # Open alerts whose last hour has passed must be seen too, or they would never close.
+    known = {alert["alert_id"]: alert for alert in [*store.alerts_ending_after(first_window), *store.open_alerts()]}
+    begins = [datetime.fromisoformat(alert["window_start"]) for alert in known.values()]
     since = min([first_window, *begins]) - timedelta(days=LOOKBACK_DAYS)
     found = detect(
         history(store, border, since, last_window),
@@ -171,7 +182,7 @@ def run_detect(
         [Arming(**arming) for arming in store.armings()],
         border.neighbours,
         border.calendar,
-        unfinished,
+        known.values(),
         first_window=first_window,
         last_window=last_window,
         exercise=exercise,
@@ -233,4 +244,11 @@ def serve(store: Store, settings: CentreSettings, *, clock: Callable[[], datetim
     from api.settings import ApiSettings
 
     api_settings = ApiSettings(bind_host=settings.host, sign_in=settings.sign_in, clock=clock)
-    uvicorn.run(create_app(store, api_settings), host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(
+        create_app(store, api_settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        proxy_headers=False,
+        server_header=False,
+    )

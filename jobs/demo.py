@@ -31,7 +31,7 @@ from simulator.rates import draw_law
 from simulator.surges import SURGE_PLAN, SurgeSize, place_surges, surge_truth
 
 CARRIER = "carrier-a"
-SHARE = 0.6  # of the market; the other carriers do not take part in the demo
+SHARE = 0.45  # of the market; the other carriers do not take part in the demo
 OWN_PLMN = "452-04"
 ACROSS_PLMNS = ("456-01", "456-06", "456-08")
 TURN_HOUR_UTC = 20  # 03:00 in Vietnam
@@ -40,7 +40,7 @@ HISTORY = timedelta(days=150)
 TESTED = timedelta(days=30)  # at the end of the history: never learned from, surges planted in it
 # Fixed here, before any seed is drawn.
 EVENT_SURGES = (SurgeSize(300, 1, "burst"), SurgeSize(500, 2, "burst"), SurgeSize(500, 3, "ramp", 2))
-BYSTANDERS = 0.1
+BYSTANDERS = 0.01
 """How many of the people who go nowhere are simulated; those who move all are."""
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 from jobs.settings import EdgeSettings
 from jobs.tables import EdgeFolder, write_whole
@@ -27,7 +27,7 @@ def push_releases(settings: EdgeSettings, credential: str | None) -> dict[str, A
     receipts = settings.state / "receipts"
     waiting = [path for path in sorted(folder.releases.glob("*.json")) if not (receipts / path.name).exists()]
     pushed, refused = 0, None
-    with httpx.Client(base_url=settings.centre_url, timeout=30) as centre:
+    with httpx2.Client(base_url=settings.centre_url, timeout=30) as centre:
         for path in waiting:
             headers = {"authorization": f"Bearer {credential or _development(centre, settings)}"}
             answer = centre.post("/v1/releases", content=path.read_bytes(), headers={**headers, **_JSON})
@@ -39,7 +39,7 @@ def push_releases(settings: EdgeSettings, credential: str | None) -> dict[str, A
     return {"waiting": len(waiting), "pushed": pushed, "refused": refused}
 
 
-def _development(centre: httpx.Client, settings: EdgeSettings) -> str:
+def _development(centre: httpx2.Client, settings: EdgeSettings) -> str:
     if urlsplit(str(settings.centre_url)).hostname not in LOOPBACK:
         raise PushRefused("a credential is needed: --credential or TIDEMARK_CREDENTIAL")
     answer = centre.post("/dev/sign-in", json={"role": f"carrier:{settings.carrier}"})
@@ -48,7 +48,7 @@ def _development(centre: httpx.Client, settings: EdgeSettings) -> str:
     return str(answer.json()["credential"])
 
 
-def _problem(answer: httpx.Response) -> str:
+def _problem(answer: httpx2.Response) -> str:
     try:
         return str(answer.json().get("title", ""))
     except ValueError:

@@ -4,6 +4,7 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 
@@ -17,8 +18,10 @@ STATIC = Path(__file__).resolve().parents[2] / "api" / "static"
 class Served:
     """A store behind the application and its page; `stop` ends it as a fallen server would."""
 
-    def __init__(self, store: Store, *, now: datetime, port: int = 0) -> None:
-        settings = ApiSettings(sign_in="development", static_dir=STATIC, clock=lambda: now)
+    def __init__(
+        self, store: Store, *, now: datetime, port: int = 0, sign_in: Literal["development", "closed"] = "development"
+    ) -> None:
+        settings = ApiSettings(sign_in=sign_in, static_dir=STATIC, clock=lambda: now)
         config = uvicorn.Config(
             create_app(store, settings), host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1
         )

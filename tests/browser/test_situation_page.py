@@ -2,7 +2,7 @@
 
 import base64
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def test_every_zone_is_drawn_in_the_colour_of_its_state(page: Page, served: Serv
     room = drawn(page)
     expect(room).to_have_attribute("data-zones", str(len(grid["features"])))
     expect(room).to_have_attribute("data-painted", str(len(grid["features"])))
-    for name, state in ((r"km 856", "unusual"), (r"km 930", "unusual_drop"), (r"km 987", "below_threshold")):
+    for name, state in ((r"km 856", "unusual"), (r"km 930", "unusual_drop"), (r"km 987", "usual")):
         x, y, _ = hover_a_zone(page, name)
         page.mouse.move(1, 1)
         expect(page.locator("#tip")).to_be_hidden()
@@ -127,7 +127,7 @@ def test_a_click_on_a_zone_opens_its_chart(page: Page, served: Served) -> None:
     expect(plot).to_have_attribute("aria-label", re.compile("below the threshold"))
     page.get_by_text("7 days", exact=True).click()
     expect(plot).to_have_attribute("data-hours", "168")
-    page.get_by_text("Departures", exact=True).click()
+    page.locator("#direction").get_by_text("Departures").click()
     expect(plot).to_have_attribute("aria-label", re.compile("Departures"))
 
 
@@ -250,12 +250,52 @@ def test_a_missing_carrier_is_said_and_no_calm_is_shown(tmp_path: Path, grid: di
         expect(page.locator("#standing")).to_contain_text("1 of 2")
         expect(page.locator("body")).to_have_attribute("data-reach", "degraded")
         expect(page.locator("#alerts-empty")).to_have_text(
-            "No open alert, but the view is degraded: an alert may be missing."
+            "No open alert among what is known, but the view is not whole: an alert may be missing."
         )
         assert "usual" not in {words.strip() for words in page.locator("#zone-table td.state").all_inner_texts()}
     finally:
         served.stop()
         store.close()
+
+
+def test_old_counts_do_not_look_calm(page: Page, store: Store) -> None:
+    served = Served(store, now=NOW + timedelta(hours=9))
+    try:
+        page.goto(served.url)
+        drawn(page)
+        expect(page.locator("body")).to_have_attribute("data-reach", "stale")
+        expect(page.locator("#doubt")).to_contain_text(
+            "nothing newer than Mon 2 Mar, 12:00 UTC+7 has been looked at (10 h 24 min"
+        )
+        expect(page.locator("#map canvas")).to_have_css("filter", re.compile("grayscale"))
+    finally:
+        served.stop()
+
+
+def test_an_empty_store_is_not_a_quiet_border(page: Page, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'empty.db'}")
+    served = Served(store, now=NOW)
+    try:
+        page.goto(served.url)
+        for words in ("no zone grid yet", "Detection has not run", "No carrier is expected to report"):
+            expect(page.locator("#doubt")).to_contain_text(words)
+        expect(page.locator("#alerts-empty")).to_contain_text("an alert may be missing")
+    finally:
+        served.stop()
+        store.close()
+
+
+def test_without_sign_in_the_page_says_what_it_may_not_see(page: Page, store: Store) -> None:
+    served = Served(store, now=NOW, sign_in="closed")
+    try:
+        page.goto(served.url)
+        drawn(page)
+        expect(page.locator("#doubt p")).to_have_count(1)
+        expect(page.locator("#doubt")).to_contain_text("Sign-in was refused")
+        expect(page.locator("#zone-table td.state").first).to_contain_text("not shown")
+        expect(page.locator("#alerts-empty")).to_have_text("Not known: no alert could be read yet.")
+    finally:
+        served.stop()
 
 
 def test_a_new_alert_appears_without_a_reload(page: Page, store: Store, served: Served, grid: dict[str, Any]) -> None:

@@ -64,6 +64,7 @@ def change(path, value):
         (("window_start",), "2026-03-02T05:10:00Z"),
         (("window_start",), "2026-03-02T05:00:00"),
         (("window_start",), 1772427600),
+        (("window_start",), "1772427600"),
         (("level",), "cell-hour"),
         (("mechanism", "sigma"), float("nan")),
         (("mechanism", "k"), True),

@@ -23,8 +23,10 @@ const known = {
   standing: null,
   zones: [],
   gridMissing: false,
+  statesShown: true,
   alerts: new Map(),
   alertsFrom: "/v1/alerts?limit=500",
+  asked: false,
   heardAt: null,
   zonesAt: null,
   alertsAt: null,
@@ -66,13 +68,14 @@ async function beat() {
     known.heardAt = performance.now();
     watermark = document.watermark;
   });
-  if (heard && (wasSilent || known.troubles.size || watermark !== (known.standing?.watermark ?? null))) await askAll();
+  if (heard && (wasSilent || !known.asked || watermark !== (known.standing?.watermark ?? null))) await askAll();
 }
 
 let asking = null;
 
 /** Zones, alerts and the chart; one round at a time. */
 function askAll() {
+  known.asked = true;
   asking ??= (async () => {
     await attempt("zones", askZones);
     await attempt("alerts", askAlerts);
@@ -89,16 +92,17 @@ async function askZones() {
     known.gridMissing = false;
     if (fresh) {
       known.zones = document.features;
+      known.statesShown = document.states_shown;
       showTimesAt(borderOffset(document.turn_hour_utc));
       showAttribution(document.attribution);
       note(document);
-      if (!document.states_shown) throw new NoAnswer("refused", 403);
     }
   } catch (error) {
     if (!(error instanceof NoAnswer) || error.status !== 404) throw error;
     known.gridMissing = true;
   }
   showZones();
+  if (!known.statesShown) throw new NoAnswer("refused", 403);
 }
 
 /** The alerts as they stand, then every revision since: the cursor is kept, so none is missed. */

@@ -126,7 +126,11 @@ export class BorderMap {
   }
 
   #fit(bounds, duration = 600) {
-    if (bounds) this.#map.fitBounds(bounds, { padding: 36, maxZoom: 9, duration });
+    if (!bounds) return;
+    const legend = document.getElementById("legend");
+    const beside = getComputedStyle(legend).position === "absolute" ? legend.offsetWidth + 12 : 0;
+    const padding = { top: 28, bottom: 28, left: beside + 24, right: 64 };
+    this.#map.fitBounds(bounds, { padding, maxZoom: 9, duration });
   }
 
   /** Draw again in the colours of now. */

@@ -2,10 +2,13 @@
 import { age, dayAndHour, offsetName, second } from "./times.js";
 import { element, say, write } from "./words.js";
 
-/** The reach of the page's knowledge: unknown, silent, degraded or complete. */
+const BLIND = new Set(["no_detection", "stale_watermark", "no_carrier"]);
+
+/** The reach of the page's knowledge: unknown, silent, stale (nothing new is seen), degraded or complete. */
 export function reachOf(known) {
   if (known.troubles.size) return "silent";
   if (!known.standing) return "unknown";
+  if (known.standing.degraded_reasons.some((reason) => BLIND.has(reason))) return "stale";
   return known.standing.degraded ? "degraded" : "complete";
 }
 
@@ -83,11 +86,13 @@ function doubtsOf(known) {
   if (known.gridMissing) doubts.push(["grid", say("doubt.noGrid"), "grave"]);
   for (const reason of standing?.degraded_reasons ?? []) {
     const names = (reason === "feed_incomplete" ? standing.coverage.incomplete : standing.coverage.missing).join(", ");
-    const known_ = `doubt.${reason}`;
-    const sentence = say(known_, { ...reach, names });
-    doubts.push([reason, sentence === known_ ? say("doubt.other", { reason }) : sentence, "poor"]);
+    const key = `doubt.${reason}`;
+    const sentence = say(key, { ...reach, names });
+    const weight = BLIND.has(reason) ? "grave" : "poor";
+    doubts.push([reason, sentence === key ? say("doubt.other", { reason }) : sentence, weight]);
   }
-  return doubts;
+  // Refused twice is said once.
+  return doubts.filter(([, sentence], i) => doubts.findIndex(([, other]) => other === sentence) === i);
 }
 
 /** Ages tick inside a sentence that stays in place, so it is announced when it comes, not every second. */
