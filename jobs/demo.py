@@ -35,8 +35,8 @@ SHARE = 0.45  # of the market; the other carriers do not take part in the demo
 OWN_PLMN = "452-04"
 ACROSS_PLMNS = ("456-01", "456-06", "456-08")
 TURN_HOUR_UTC = 20  # 03:00 in Vietnam
-EVENT_DAY = datetime(2026, 5, 20, TURN_HOUR_UTC, tzinfo=UTC)
-HISTORY = timedelta(days=150)
+EVENT_DAY = datetime(2026, 6, 24, TURN_HOUR_UTC, tzinfo=UTC)
+HISTORY = timedelta(days=180)
 TESTED = timedelta(days=30)  # at the end of the history: never learned from, surges planted in it
 # Fixed here, before any seed is drawn.
 EVENT_SURGES = (SurgeSize(300, 1, "burst"), SurgeSize(500, 2, "burst"), SurgeSize(500, 3, "ramp", 2))
@@ -81,7 +81,7 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
     daytime = EVENT_DAY + HOUR * 3, EVENT_DAY + HOUR * 21
     planted = place_surges(grid, touching, start=daytime[0], end=daytime[1], seed=seed + 1, plan=EVENT_SURGES)
 
-    with stages.stage("history", "Simulating five months of published counts"):
+    with stages.stage("history", "Simulating six months of published counts"):
         store = open_store(centre_settings)
         store.put_grid(grid.document)
         store.put_carrier(CARRIER, "Carrier A (simulated)", share=SHARE)

@@ -1,0 +1,1 @@
+"""What was measured, and how: programs that print figures with the commit and the machine that gave them."""

@@ -1,0 +1,701 @@
+"""The edge on network_a, beside the truth: `python -m bench.network_a --sample FOLDER [--explain] [--json] [--out FILE]`.
+
+The sample is made by a network simulator that is not ours; its README says how. Without `--explain` this program knows
+of a run only what the edge releases. With it, the exact counts are made a second time, outside the edge, by plain
+Python and by `movement.advance`: that is done for this one synthetic file, known by its digest, and for no other feed.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import shapely
+
+from geofence.grid import ZoneGrid, ZoneKind
+from ingest.attachment import LATENESS, Domain, EventType
+from ingest.release import HOUR, format_utc
+from ingest.token_day import hours_of, token_day_start
+from jobs.edge import Placed, edge_report, open_edge, place_cells, run_close, run_sight
+from jobs.milestone import milestones
+from jobs.settings import EdgeSettings
+from movement.advance import DIRECTIONS, SIGHTING_SCHEMA, advance, empty_carry_over
+from movement.ground import INLAND, make_ground
+from movement.sighting import Network, Networks, Place, Side, side_of
+from privacy.ledger import Entry
+
+BORDER = {"type": "LineString", "coordinates": [[6.1, 50.79213], [6.1, 51.007868]]}
+OWN, ACROSS, TURN_HOUR_UTC = "204-99", "206-98", 2
+EVENTS_SHA256 = "f85d8135de6a05be37f2403ab37259b5e400ed7903759cdc8f4267ef604d437e"
+"""Of events.parquet. Exact counts are made from this file only: it is public and about nobody."""
+TRUTHS = ("position_crossings", "settled_60min", "counted_k2")
+HOUR_MS = 3_600_000
+ARRIVAL, DEPARTURE = 0, 1
+
+Cell = tuple[str, str, str]
+"""Window start as on the wire, zone_id, direction."""
+Row = tuple[int, int, int]
+"""A sighting: event_time in ms since 1970 UTC, cell, side."""
+Counts = Mapping[Cell, int]
+
+
+class SampleRefused(ValueError):
+    """The folder does not hold the sample that this program is about."""
+
+
+# The edge, as it runs
+
+
+def edge_settings(sample: Path, scratch: Path) -> EdgeSettings:
+    """The settings of docs/examples/network_a.toml, with a state folder and a border file of their own."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    border = scratch / "border.geojson"
+    border.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": BORDER}), encoding="utf-8")
+    return EdgeSettings(
+        carrier="network-a",
+        own_networks=[OWN],
+        networks_across=[ACROSS],
+        border=str(border),
+        zone_grid=sample / "zones.geojson",
+        cell_plan=sample / "cells.csv",
+        turn_hour_utc=TURN_HOUR_UTC,
+        grid_valid_from=datetime(2026, 3, 1, TURN_HOUR_UTC, tzinfo=UTC),
+        source=sample,
+        state=scratch / "edge",
+        replay=True,
+    )
+
+
+def run_edge(settings: EdgeSettings, placed: Placed, tell: Callable[[str], None]) -> tuple[list[Entry], dict[str, Any]]:
+    """Every release of one run of the real edge, and what may be said of the run as a whole."""
+    from jobs.spark import edge_session
+
+    quiet = milestones(None)
+    edge = open_edge(settings, placed, quiet)
+    began = time.perf_counter()
+    spark = edge_session(
+        master=settings.master, scratch=settings.state / "scratch", driver_memory=settings.driver_memory
+    )
+    try:
+        started = time.perf_counter()
+        run_sight(spark, settings, placed, quiet)
+        sighted = time.perf_counter()
+        entries = run_close(
+            spark,
+            settings,
+            edge,
+            now=datetime.now(UTC),
+            progress=lambda entry: tell(f"released {format_utc(entry.window_start)}"),
+        )
+        closed = time.perf_counter()
+    finally:
+        spark.stop()
+    report = edge_report(edge, entries)
+    seconds = {"spark": started - began, "sight": sighted - started, "close": closed - sighted}
+    return entries, {
+        "events_read": report["events_read"],
+        "refused_by_reason": report["refused_by_reason"],
+        "windows_released": len(report["windows_released"]),
+        "values_published": report["values_published"],
+        "share_suppressed": report["share_suppressed"],
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCell:
+    """One value that left the edge, and the truth of its zone-hour and direction."""
+
+    window: str
+    zone_id: str
+    direction: str
+    released: int
+    sigma: float
+    position_crossings: int
+    settled_60min: int
+    counted_k2: int
+
+
+def published(entries: Sequence[Entry], truth: Mapping[str, Counts]) -> list[PublishedCell]:
+    """Every value that is not null, in the order of the releases."""
+    found = []
+    for entry in entries:
+        for count in entry.document["counts"]:
+            if count["value"] is not None:
+                cell = (format_utc(entry.window_start), count["zone_id"], count["direction"])
+                sigma = entry.document["mechanism"]["sigma"]
+                found.append(
+                    PublishedCell(*cell, count["value"], sigma, *(truth[name].get(cell, 0) for name in TRUTHS))
+                )
+    return found
+
+
+def read_truth(sample: Path) -> dict[str, Counts]:
+    """Each column of truth.csv by zone-hour and direction; what is not listed is zero."""
+    table = pl.read_csv(sample / "truth.csv").with_columns(pl.col("hour").str.slice(0, 19) + "Z")
+    return {
+        name: {
+            (hour, zone, direction): n
+            for hour, zone, direction, n in table.select("hour", "zone_id", "direction", name).iter_rows()
+        }
+        for name in TRUTHS
+    }
+
+
+# The exact counts, made again outside the edge
+
+
+class Cancelling(Enum):
+    """Which opposite movements within 60 min cancel."""
+
+    NONE = "none"
+    ALL = "all"
+    OVERLAPPING = "overlapping"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The movement rules, each of which may be switched off; as made, all of them hold."""
+
+    previous_plmn: bool = True
+    cancelling: Cancelling = Cancelling.OVERLAPPING
+    six_hours: bool = True
+    footprint_zones: bool = True
+    crossing_points: bool = True
+    once_a_zone_hour: bool = True
+    k: int | None = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlainGround:
+    """Per cell the zone by footprint and the zone nearest to its mast; which zones are crossing points; what overlaps."""
+
+    footprint_zone: Sequence[int]
+    mast_zone: Sequence[int]
+    crossing_points: frozenset[int]
+    overlapping: frozenset[tuple[int, int]]
+
+    def overlap(self, a: int, b: int) -> bool:
+        """Whether two cells count as one place."""
+        return a == b or (a, b) in self.overlapping or (b, a) in self.overlapping
+
+
+@dataclass(slots=True)
+class Movement:
+    """A change of side: when, which way, the home-side cell, the home sightings of its stay, the silence before."""
+
+    at: int
+    direction: int
+    cell: int
+    stay: list[tuple[int, int]] = field(repr=False)
+    silence: int = 0
+    cancelled: bool = False
+
+
+_ORDER = {Side.ABROAD: 1, Side.ENDED: 2}
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Distinct rows by time, at one instant HOME before ABROAD before ENDED, then by cell."""
+    return sorted(set(rows), key=lambda row: (row[0], _ORDER.get(Side(row[2]), 0), row[1], row[2]))
+
+
+def movements_of(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list[Movement]:
+    """Every change of side of one token-day; `rows` are in order."""
+    found: list[Movement] = []
+    stay: list[tuple[int, int]] | None = None
+    abroad = False
+    named_at: int | None = None
+    for at, cell, side in rows:
+        if side == Side.ENDED:
+            stay, abroad = None, False
+            continue
+        if side == Side.ABROAD:
+            if stay:
+                found.append(Movement(at, DEPARTURE, stay[-1][1], stay, at - stay[-1][0]))
+            stay, abroad = None, True
+            continue
+        arrives = abroad and side != Side.HOME_FROM_ELSEWHERE
+        if side == Side.HOME_FROM_ELSEWHERE:
+            stay = None
+        if side == Side.HOME_FROM_ABROAD and rules.previous_plmn:
+            repeat = named_at is not None and at - named_at <= HOUR_MS
+            named_at = at
+            flip = stay is not None and at - stay[-1][0] <= HOUR_MS and ground.overlap(stay[-1][1], cell)
+            if not (abroad or repeat or flip):
+                arrives, stay = True, None
+        stay = stay or []
+        stay.append((at, cell))
+        abroad = False
+        if arrives:
+            found.append(Movement(at, ARRIVAL, cell, stay))
+    return found
+
+
+def cancel(movements: Sequence[Movement], ground: PlainGround, cancelling: Cancelling) -> list[Movement]:
+    """What is left when opposite movements within 60 min cancel like brackets, left to right."""
+    if cancelling is Cancelling.NONE:
+        return list(movements)
+    everywhere = cancelling is Cancelling.ALL
+    left: list[Movement] = []
+    for movement in movements:
+        if left:
+            top = left[-1]
+            opposite = top.direction != movement.direction and movement.at - top.at <= HOUR_MS
+            if opposite and (everywhere or ground.overlap(top.cell, movement.cell)):
+                left.pop()
+                continue
+        left.append(movement)
+    return left
+
+
+def zone_booked(movement: Movement, ground: PlainGround, rules: Rules) -> int:
+    """The zone that a movement is booked to, or INLAND."""
+    zone_of = ground.footprint_zone if rules.footprint_zones else ground.mast_zone
+    if rules.crossing_points:
+        leaves = movement.direction == DEPARTURE
+        for at, cell in reversed(movement.stay) if leaves else movement.stay:
+            if abs(at - movement.at) > HOUR_MS:
+                break
+            if zone_of[cell] in ground.crossing_points:
+                return zone_of[cell]
+    return zone_of[movement.cell]
+
+
+def booked(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list[tuple[int, int, int]]:
+    """(hour start in ms, zone, direction) of everything that one token-day adds."""
+    found: list[tuple[int, int, int]] = []
+    spent = [0, 0]
+    for movement in cancel(movements_of(rows, ground, rules), ground, rules.cancelling):
+        if rules.six_hours and movement.silence > 6 * HOUR_MS:
+            continue
+        where = (movement.at // HOUR_MS * HOUR_MS, zone_booked(movement, ground, rules), movement.direction)
+        if where[1] < 0 or (rules.once_a_zone_hour and where in found):
+            continue
+        if rules.k is not None and spent[movement.direction] >= rules.k:
+            continue
+        spent[movement.direction] += 1
+        found.append(where)
+    return found
+
+
+def undelayed(rows: Sequence[Row]) -> list[Row]:
+    """The rows with every registration abroad before the return that names it, as the token lived it.
+
+    The home register writes a registration abroad up to a minute late; a token that was back sooner has its return first.
+    In this sample each return carries previous_plmn, so that the n-th registration belongs before the n-th return.
+    """
+    returns = [row[0] for row in rows if row[2] == Side.HOME_FROM_ABROAD]
+    abroad = [row[0] for row in rows if row[2] == Side.ABROAD]
+    moved = [min(at, back - 1) for at, back in zip(abroad, returns, strict=False)] + abroad[len(returns) :]
+    return in_order(
+        [*(row for row in rows if row[2] != Side.ABROAD), *((at, INLAND, int(Side.ABROAD)) for at in moved)]
+    )
+
+
+# The ladder
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One way to count, by zone-hour and direction, and the column of the truth that it is held against."""
+
+    name: str
+    counts: Counts
+    beside: str
+
+
+_BARE = Rules(
+    previous_plmn=False,
+    cancelling=Cancelling.NONE,
+    six_hours=False,
+    footprint_zones=False,
+    crossing_points=False,
+    once_a_zone_hour=False,
+    k=None,
+)
+_READ = replace(_BARE, previous_plmn=True)
+_ALL_CANCELLED = replace(_READ, cancelling=Cancelling.ALL)
+_OVERLAPPING = replace(_READ, cancelling=Cancelling.OVERLAPPING)
+_SIX_HOURS = replace(_OVERLAPPING, six_hours=True)
+_FOOTPRINT = replace(_SIX_HOURS, footprint_zones=True)
+_GATE = replace(_FOOTPRINT, crossing_points=True)
+_ONCE = replace(_GATE, once_a_zone_hour=True)
+LADDER: tuple[tuple[str, str, Rules], ...] = (
+    ("every change of network, rows by event_time", "position_crossings", _BARE),
+    ("and previous_plmn is read", "position_crossings", _READ),
+    ("and all opposite movements within 60 min cancel", "settled_60min", _ALL_CANCELLED),
+    ("… only those whose home-side footprints overlap", "settled_60min", _OVERLAPPING),
+    ("and no departure after 6 h of silence", "settled_60min", _SIX_HOURS),
+    ("and the zone is the footprint's, not the mast's", "settled_60min", _FOOTPRINT),
+    ("and the crossing-point rule", "settled_60min", _GATE),
+    ("and one per zone-hour and direction", "counted_k2", _ONCE),
+    ("and the first two per direction: the exact counts", "counted_k2", Rules()),
+)
+WITHOUT: tuple[tuple[str, Rules], ...] = (
+    ("previous_plmn", Rules(previous_plmn=False)),
+    ("cancelling", Rules(cancelling=Cancelling.NONE)),
+    ("the footprint test of cancelling", Rules(cancelling=Cancelling.ALL)),
+    ("the 6 h rule", Rules(six_hours=False)),
+    ("zones by footprint (the zone nearest to the mast instead)", Rules(footprint_zones=False)),
+    ("the crossing-point rule", Rules(crossing_points=False)),
+    ("one per zone-hour", Rules(once_a_zone_hour=False)),
+    ("the first two per direction", Rules(k=None)),
+)
+
+
+def require_the_sample(sample: Path) -> None:
+    """Refuse every feed but the public one; raises SampleRefused."""
+    with (sample / "events.parquet").open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != EVENTS_SHA256:
+            raise SampleRefused("exact counts are made for the public sample only; events.parquet is another file")
+
+
+def sightings_of(sample: Path, placed: Placed) -> pl.DataFrame:
+    """The sightings of the sample (SIGHTING_SCHEMA, not sorted), by the rules of the door and of `side_of`, without Spark."""
+    networks = Networks(frozenset({OWN}), frozenset({ACROSS}))
+    rows = pl.read_parquet(sample / "events.parquet").join(
+        placed.located.cells.select("rat", "plmn", "cell_id", "cell", "zone"), on=("rat", "plmn", "cell_id"), how="left"
+    )
+    delay = pl.col("ingest_time") - pl.col("event_time")
+    place = (
+        pl.when(pl.col("cell_id").is_null())
+        .then(pl.lit(Place.NONE.value))
+        .when(pl.col("zone").is_null())
+        .then(pl.lit(Place.UNKNOWN.value))
+        .when(pl.col("zone") >= 0)
+        .then(pl.lit(Place.BELT.value))
+        .otherwise(pl.lit(Place.INLAND.value))
+    )
+    keys = ("event_type", "domain", "plmn", "previous_plmn", "place")
+    rows = rows.filter(delay.is_between(timedelta(0), LATENESS)).with_columns(place.alias("place"))
+    kinds = rows.select(keys).unique()
+    sides = []
+    for event_type, domain, plmn, previous_plmn, where in kinds.iter_rows():
+        serving, previous = networks.network_of(plmn), networks.network_of(previous_plmn)
+        decision = side_of(EventType(event_type), Domain(domain), serving, previous, Place(where))
+        sides.append(None if decision.side is None else int(decision.side))
+    kinds = kinds.with_columns(pl.Series("side", sides, pl.Int8))
+    return (
+        rows.join(kinds, on=keys, how="inner", nulls_equal=True)
+        .filter(pl.col("side").is_not_null())
+        .select(
+            pl.col("token").cast(pl.Binary),
+            pl.col("event_time").dt.epoch("ms"),
+            pl.col("cell").fill_null(INLAND).cast(pl.Int32),
+            "side",
+        )
+        .cast(dict(SIGHTING_SCHEMA))  # type: ignore[arg-type]
+    )
+
+
+def plain_ground(sample: Path, placed: Placed) -> PlainGround:
+    """The located plan as the plain rules look it up."""
+    cells = placed.located.cells.sort("cell")
+    masts = pl.read_csv(sample / "cells.csv", schema_overrides={"cell_id": pl.String}).select("cell_id", "lon", "lat")
+    stood = cells.join(masts, on="cell_id", how="left", maintain_order="left")
+    points = shapely.points(stood["lon"].to_numpy(), stood["lat"].to_numpy())
+    away = np.stack([shapely.distance(points, zone.geometry) for zone in placed.grid.zones])
+    return PlainGround(
+        footprint_zone=cells["zone"].to_list(),
+        mast_zone=away.argmin(axis=0).tolist(),
+        crossing_points=frozenset(
+            ix for ix, zone in enumerate(placed.grid.zones) if zone.kind is ZoneKind.CROSSING_POINT
+        ),
+        overlapping=frozenset(placed.located.overlaps.iter_rows()),
+    )
+
+
+def token_days(sightings: pl.DataFrame) -> list[list[Row]]:
+    """The rows of each token-day in order, without the token."""
+    grouped = sightings.group_by("token").agg("event_time", "cell", "side")
+    return [in_order(zip(*lists, strict=True)) for lists in grouped.select("event_time", "cell", "side").iter_rows()]
+
+
+def counted(days: Iterable[Sequence[Row]], ground: PlainGround, grid: ZoneGrid, rules: Rules) -> Counts:
+    """The counts by zone-hour and direction under some rules."""
+    total: Counter[tuple[int, int, int]] = Counter()
+    for rows in days:
+        total.update(booked(rows, ground, rules))
+    return {_cell(grid, at, zone, direction): n for (at, zone, direction), n in total.items()}
+
+
+def advanced(sightings: pl.DataFrame, placed: Placed) -> Counts:
+    """The exact counts once more, by `movement.advance` hour by hour: what the edge adds noise to."""
+    cells = placed.located.cells.sort("cell")
+    points = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in placed.grid.zones])
+    ground = make_ground(cells["zone"].to_numpy(), points, placed.located.overlaps.to_numpy())
+    day = token_day_start(datetime(2026, 3, 2, 12, tzinfo=UTC), TURN_HOUR_UTC)
+    carry_over = empty_carry_over()
+    found = {}
+    for hour in [*hours_of(day), day + 24 * HOUR]:
+        start = int(hour.timestamp() * 1000)
+        seen = sightings.filter(pl.col("event_time").is_between(start, start + HOUR_MS, closed="left"))
+        step = advance(carry_over, seen, ground, hour_start_ms=start, k=2)
+        carry_over = step.carry_over
+        for zone, direction, count in step.counts.select("zone", "direction", "count").iter_rows():
+            found[_cell(placed.grid, start - HOUR_MS, zone, direction)] = count
+    return found
+
+
+def explain(sample: Path, placed: Placed, truth: Mapping[str, Counts]) -> dict[str, Any]:
+    """The ladder from the truth to the exact counts, every rule taken out alone, and the cells with most in them."""
+    require_the_sample(sample)
+    ground, grid = plain_ground(sample, placed), placed.grid
+    sightings = sightings_of(sample, placed)
+    days = token_days(sightings)
+    ladder = [Rung(f"truth: {TRUTHS[0]}", truth[TRUTHS[0]], TRUTHS[0])]
+    ladder.append(
+        Rung(
+            "every change of network, rows as they happened",
+            counted(map(undelayed, days), ground, grid, _BARE),
+            TRUTHS[0],
+        )
+    )
+    ladder += [Rung(name, counted(days, ground, grid, rules), beside) for name, beside, rules in LADDER]
+    exact = ladder[-1].counts
+    without = [
+        Rung("the delay of a registration abroad", counted(map(undelayed, days), ground, grid, Rules()), TRUTHS[2])
+    ]
+    without += [Rung(name, counted(days, ground, grid, rules), TRUTHS[2]) for name, rules in WITHOUT]
+    return {
+        "sightings": sightings.height,
+        "token_days": len(days),
+        "advance_gives_the_same_counts": advanced(sightings, placed) == exact,
+        "facts": _facts(days, ground),
+        "ladder": [_summed(rung, grid, truth) for rung in ladder],
+        "without": [_summed(rung, grid, truth) for rung in without],
+        "cells": _largest_cells(ladder, truth),
+    }
+
+
+def _cell(grid: ZoneGrid, at: int, zone: int, direction: int) -> Cell:
+    window = format_utc(datetime.fromtimestamp(at / 1000, UTC))
+    return window, grid.zones[zone].zone_id if zone >= 0 else "inland", DIRECTIONS[direction].value
+
+
+def _summed(rung: Rung, grid: ZoneGrid, truth: Mapping[str, Counts]) -> dict[str, Any]:
+    """A rung's totals by direction and zone, and how far its zone-hours lie from the truth, added up without signs."""
+    beside = truth[rung.beside]
+    totals = Counter[str]()
+    for (_, zone_id, direction), n in rung.counts.items():
+        totals[direction] += n
+        totals[f"{zone_id} {direction}"] += n
+    zones = [f"{zone.zone_id} {direction.value}" for zone in grid.zones for direction in DIRECTIONS]
+    return {
+        "name": rung.name,
+        **{direction.value: totals[direction.value] for direction in DIRECTIONS},
+        **{name: totals[name] for name in zones},
+        "beside": rung.beside,
+        "apart": sum(abs(rung.counts.get(cell, 0) - beside.get(cell, 0)) for cell in {*rung.counts, *beside}),
+    }
+
+
+def _largest_cells(ladder: Sequence[Rung], truth: Mapping[str, Counts]) -> list[dict[str, Any]]:
+    """The zone-hours with 50 or more in the settled truth or in the exact counts, on the rungs between them."""
+    shown = {"all_cancelled": ladder[4], "footprints": ladder[7], "crossing_points": ladder[8], "exact": ladder[-1]}
+    cells = {cell for counts in (truth["settled_60min"], ladder[-1].counts) for cell, n in counts.items() if n >= 50}
+    return [
+        {
+            "window": cell[0],
+            "zone_id": cell[1],
+            "direction": cell[2],
+            **{name: truth[name].get(cell, 0) for name in TRUTHS},
+            **{name: rung.counts.get(cell, 0) for name, rung in shown.items()},
+        }
+        for cell in sorted(cells)
+    ]
+
+
+def _facts(days: Iterable[Sequence[Row]], ground: PlainGround) -> dict[str, int]:
+    """What the sample holds that the rules turn on."""
+    facts = Counter[str]()
+    for rows in days:
+        lived = undelayed(rows)
+        facts["token-days that begin abroad"] += lived[0][2] == Side.ABROAD
+        facts["token-days that end abroad"] += lived[-1][2] == Side.ABROAD
+        facts["registrations abroad"] += sum(row[2] == Side.ABROAD for row in rows)
+        facts["registrations abroad that were written after the return"] += lived != rows and sum(
+            a != b for a, b in zip(_abroad_at(lived), _abroad_at(rows), strict=True)
+        )
+        facts["rows with a foreign previous_plmn"] += sum(row[2] == Side.HOME_FROM_ABROAD for row in rows)
+        facts["… while the token was at home"] += sum(
+            row[2] == Side.HOME_FROM_ABROAD and before[2] != Side.ABROAD for before, row in pairwise(rows)
+        )
+        movements = movements_of(rows, ground, Rules())
+        facts["movements derived"] += len(movements)
+        facts["… arrivals invented from previous_plmn alone"] += len(movements) - len(movements_of(rows, ground, _BARE))
+        facts["… whose home-side cell is inland"] += sum(ground.footprint_zone[one.cell] < 0 for one in movements)
+        facts["… after more than 6 h of silence"] += sum(one.silence > 6 * HOUR_MS for one in movements)
+        left = cancel(movements, ground, Cancelling.OVERLAPPING)
+        facts["movements left after cancelling by footprint"] += len(left)
+        facts["… opposite neighbours within 60 min, footprints apart"] += sum(
+            one.direction != other.direction and other.at - one.at <= HOUR_MS for one, other in pairwise(left)
+        )
+        unvouched = Rules(crossing_points=False)
+        facts["… taken into the crossing point from elsewhere"] += sum(
+            zone_booked(one, ground, Rules()) != zone_booked(one, ground, unvouched) for one in left
+        )
+    return dict(facts)
+
+
+def _abroad_at(rows: Iterable[Row]) -> list[int]:
+    return [at for at, _, side in rows if side == Side.ABROAD]
+
+
+# Showing it
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """A Markdown table, numbers to the right.
+
+    >>> list(markdown(["zone", "n"], [["a", 1]]))
+    ['| zone | n |', '|---|---:|', '| a | 1 |']
+    """
+    listed = [list(row) for row in rows]
+    right = [bool(listed) and isinstance(value, int | float) for value in (listed or [[]])[0]] or [False] * len(columns)
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'|'.join('---:' if numeric else '---' for numeric in right)}|"
+    for row in listed:
+        yield f"| {' | '.join(map(str, row))} |"
+
+
+def totals(cells: Sequence[PublishedCell], truth: Mapping[str, Counts]) -> list[dict[str, Any]]:
+    """Per direction: published values added up, the truth of the same cells, and the truth of all cells."""
+    rows = []
+    for direction in DIRECTIONS:
+        some = [cell for cell in cells if cell.direction == direction.value]
+        whole = {name: sum(n for cell, n in truth[name].items() if cell[2] == direction.value) for name in TRUTHS}
+        rows.append(
+            {
+                "direction": direction.value,
+                "cells": len(some),
+                "released": sum(cell.released for cell in some),
+                "sd of the sum": round(sum(cell.sigma**2 for cell in some) ** 0.5, 1),
+                **{name: sum(getattr(cell, name) for cell in some) for name in TRUTHS},
+                **{f"{name}, all cells": n for name, n in whole.items()},
+            }
+        )
+    return rows
+
+
+def machine() -> dict[str, Any]:
+    """Where the figures come from; the noise has no seed."""
+    return {
+        "commit": _commit(Path(__file__).resolve().parent.parent / ".git"),
+        "seed": "none: noise is never seeded",
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "run_at": format_utc(datetime.now(UTC)),
+    }
+
+
+def _commit(git: Path) -> str:
+    """The commit that is checked out, as the repository's own files name it; changes on top of it are not seen."""
+    try:
+        head = (git / "HEAD").read_text(encoding="ascii").strip()
+        name = head.removeprefix("ref: ")
+        if name == head:
+            return head
+        if (git / name).is_file():
+            return (git / name).read_text(encoding="ascii").strip()
+        packed = (git / "packed-refs").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return "unknown"
+    return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "unknown")
+
+
+def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    """The report as Markdown."""
+    yield "<!-- written by python -m bench.network_a -->"
+    yield ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + "."
+    yield ""
+    run = report["run"]
+    yield (
+        f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}; {run['windows_released']} windows "
+        f"released, {run['values_published']} values published, {run['share_suppressed']:.1%} suppressed; "
+        f"seconds: {run['seconds']}."
+    )
+    for title, rows in (("Published cells", report["published"]), ("Totals", report["totals"])):
+        yield from _section(title, rows)
+    if "explained" in report:
+        explained = report["explained"]
+        yield ""
+        yield "Exact counts, made outside the edge from the public synthetic sample by plain Python; "
+        yield f"`movement.advance` gives the same counts: {'yes' if explained['advance_gives_the_same_counts'] else 'NO'}."
+        yield from _section("The ladder", explained["ladder"])
+        yield from _section("One rule taken out at a time", explained["without"])
+        yield from _section("Zone-hours of 50 and more", explained["cells"])
+        yield from _section("Facts", [{"fact": name, "number": n} for name, n in explained["facts"].items()])
+
+
+def _section(title: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield ""
+    yield f"### {title}"
+    yield ""
+    if rows:
+        yield from markdown(list(rows[0]), (list(row.values()) for row in rows))
+    else:
+        yield "None."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the edge on the sample and print what came out beside the truth."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.network_a", description="The edge on network_a, beside the truth."
+    )
+    parser.add_argument(
+        "--sample", type=Path, required=True, help="folder with events.parquet, cells.csv, zones.geojson"
+    )
+    parser.add_argument("--explain", action="store_true", help="rule by rule, from the truth to the exact counts")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
+    parser.add_argument("--out", type=Path, help="write the Markdown to this file as well")
+    given = parser.parse_args(arguments)
+
+    def tell(what: str) -> None:
+        sys.stderr.write(what + "\n")
+
+    try:
+        if given.explain:
+            require_the_sample(given.sample)
+        truth = read_truth(given.sample)
+    except (OSError, SampleRefused) as refused:
+        parser.error(str(refused))
+    with tempfile.TemporaryDirectory(prefix="network-a-") as scratch:
+        settings = edge_settings(given.sample.resolve(), Path(scratch))
+        placed = place_cells(settings)
+        entries, run = run_edge(settings, placed, tell)
+    cells = published(entries, truth)
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "run": run,
+        "published": [asdict(cell) for cell in cells],
+        "totals": totals(cells, truth),
+    }
+    if given.explain:
+        tell("counting again, rule by rule")
+        report["explained"] = explain(given.sample, placed, truth)
+    text = "\n".join(report_lines(report)) + "\n"
+    sys.stdout.write(json.dumps(report) + "\n" if given.json else text)
+    if given.out is not None:
+        given.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
