@@ -35,7 +35,7 @@ from jobs.milestone import milestones
 from jobs.settings import EdgeSettings
 from movement.advance import DIRECTIONS, SIGHTING_SCHEMA, advance, empty_carry_over
 from movement.ground import INLAND, make_ground
-from movement.sighting import Network, Networks, Place, Side, side_of
+from movement.sighting import Networks, Place, Side, side_of
 from privacy.ledger import Entry
 
 BORDER = {"type": "LineString", "coordinates": [[6.1, 50.79213], [6.1, 51.007868]]}

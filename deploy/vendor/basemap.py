@@ -1,4 +1,4 @@
-"""Writes the page's offline basemap: land, water, border lines, roads, names; small GeoJSON files for drawing only.
+"""Writes the page's offline basemap: land, water, border lines, names; small GeoJSON files for drawing only.
 
     node deploy/vendor/vendor.mjs --keep FOLDER
     python deploy/vendor/basemap.py --world FOLDER/world-atlas --water NATURAL_EARTH
@@ -117,11 +117,6 @@ def main() -> None:
     lines = read(BUNDLED / "borders_web.geojson")
     borders = [feature(shape(line["geometry"]), id=line["properties"]["id"]) for line in lines]
     write("borders.geojson", OSM, "ODbL-1.0", borders)
-
-    roads = read(BUNDLED / "roads_near_borders.geojson")
-    # The other class is straightened over up to 190 km: it would draw roads where there are none.
-    short = [feature(shape(one["geometry"])) for one in roads if one["properties"]["class"] == "short"]
-    write("roads.geojson", OSM, "ODbL-1.0", short)
 
     named = []
     outlines = {country["properties"]["iso2"]: shape(country["geometry"]) for country in countries}

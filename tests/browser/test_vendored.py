@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "api" / "static"
 VENDOR = STATIC / "vendor"
 
-BASEMAP = ("borders.geojson", "land.geojson", "names.geojson", "roads.geojson", "water.geojson")
+BASEMAP = ("borders.geojson", "land.geojson", "names.geojson", "water.geojson")
 MOST_BYTES_OF_ALL = 4_000_000
 MOST_BYTES_OF_ONE = 1_500_000
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 from pydantic import ValidationError
 
-from ingest.release import Release, release_digest, seal
+from ingest.release import Feed, Mechanism, Release, ZoneCount, release_digest, seal
 
 
 def content():
@@ -74,6 +74,19 @@ def change(path, value):
 def test_a_release_that_breaks_its_contract_is_refused(path, value):
     with pytest.raises((ValidationError, ValueError)):
         seal(change(path, value))
+
+
+@pytest.mark.parametrize("extra", ["token", "imsi", "device_id", "nationality", "home_country", "position"])
+def test_no_part_of_a_release_has_room_for_a_device(extra):
+    document = seal(content()).document()
+    for model, part in (
+        (ZoneCount, document["counts"][0]),
+        (Mechanism, document["mechanism"]),
+        (Feed, document["feed"]),
+    ):
+        model.model_validate(part)
+        with pytest.raises(ValidationError, match="extra"):
+            model.model_validate({**part, extra: "x"})
 
 
 def test_a_changed_value_no_longer_fits_its_digest():

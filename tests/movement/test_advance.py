@@ -203,6 +203,13 @@ def test_only_the_first_two_movements_of_a_direction_count():
     assert [hour for hour, _, direction in counted if direction == ARRIVAL] == [2, 6]
 
 
+def test_two_arrivals_in_one_zone_hour_count_once():
+    rows = [(1, -1, ABROAD), (5, 0, HOME), (10, -1, ENDED), (12, -1, ABROAD), (20, 0, HOME)]
+    counts, tally, _ = day_counts(minutes(*rows))
+    assert list(counts.values()) == [1]
+    assert tally.same_zone_hour == 1
+
+
 def test_a_row_outside_its_hour_is_refused():
     row = pl.DataFrame([(TOKEN, DAY, 0, 0)], schema=SIGHTING_SCHEMA, orient="row")
     with pytest.raises(ValueError, match="outside the hour"):

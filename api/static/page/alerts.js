@@ -1,6 +1,6 @@
 /** The list of alerts: what was seen, what was expected, how sure, and why, in the order in which a desk needs it. */
 import { SEVERITIES } from "./states.js";
-import { age, hours, offsetName } from "./times.js";
+import { age, hours, offsetName, stopwatch } from "./times.js";
 import { element, number, say, write } from "./words.js";
 
 const DAY_MS = 86_400_000;
@@ -166,5 +166,5 @@ function scale({ observed, expected }) {
 /** How old the list is. */
 export function alertsAge(known) {
   if (known.alertsAt === null) return "";
-  return say("standing.ago", { age: age(performance.now() - known.alertsAt) });
+  return say("standing.ago", { age: age(stopwatch() - known.alertsAt) });
 }

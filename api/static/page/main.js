@@ -5,7 +5,7 @@ import { BorderMap, canDraw, showAttribution, showLegend } from "./map.js";
 import { NoAnswer, Service } from "./service.js";
 import { showStanding } from "./standing.js";
 import { showTable } from "./table.js";
-import { ServerClock, age, borderOffset, offsetName, showTimesAt } from "./times.js";
+import { ServerClock, age, borderOffset, offsetName, showTimesAt, stopwatch } from "./times.js";
 import { element, say, sayAll, write } from "./words.js";
 
 const BEAT_EVERY_MS = 4_000;
@@ -17,7 +17,7 @@ const SPANS = [72, 168];
 
 const service = new Service();
 
-/** What the page knows, and since when. Times of this page are on its own stopwatch, `performance.now()`. */
+/** What the page knows, and since when. Its own times are those of `stopwatch()`. */
 const known = {
   clock: new ServerClock(),
   standing: null,
@@ -50,7 +50,7 @@ async function attempt(source, ask) {
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
     const kind = error.status === 401 || error.status === 403 ? "signedOut" : error.kind;
-    const since = known.troubles.get(source)?.since ?? performance.now();
+    const since = known.troubles.get(source)?.since ?? stopwatch();
     known.troubles.set(source, { kind, since });
     return false;
   } finally {
@@ -65,7 +65,7 @@ async function beat() {
   const heard = await attempt("server", async () => {
     const { status, document } = await service.beat();
     if (status !== 200) throw new NoAnswer(status === 503 ? "store" : "fault", status);
-    known.heardAt = performance.now();
+    known.heardAt = stopwatch();
     watermark = document.watermark;
   });
   if (heard && (wasSilent || !known.asked || watermark !== (known.standing?.watermark ?? null))) await askAll();
@@ -88,7 +88,7 @@ function askAll() {
 async function askZones() {
   try {
     const { document, fresh } = await service.ask("/v1/zones");
-    known.zonesAt = performance.now();
+    known.zonesAt = stopwatch();
     known.gridMissing = false;
     if (fresh) {
       known.zones = document.features;
@@ -109,7 +109,7 @@ async function askZones() {
 async function askAlerts() {
   for (let more = true; more; ) {
     const { document, fresh } = await service.ask(known.alertsFrom);
-    known.alertsAt = performance.now();
+    known.alertsAt = stopwatch();
     if (!fresh) break;
     for (const alert of document.items) known.alerts.set(alert.alert_id, alert);
     note(document);
@@ -123,7 +123,7 @@ async function askAlerts() {
 
 /** Keep how far an answer reaches. */
 function note(document) {
-  known.heardAt = performance.now();
+  known.heardAt = stopwatch();
   known.clock.set(document.generated_at);
   known.standing = document;
 }
@@ -236,7 +236,7 @@ async function showChart() {
 function tick() {
   showStanding(known);
   write(document.getElementById("alerts-age"), alertsAge(known));
-  const zonesAge = known.zonesAt === null ? "" : say("standing.ago", { age: age(performance.now() - known.zonesAt) });
+  const zonesAge = known.zonesAt === null ? "" : say("standing.ago", { age: age(stopwatch() - known.zonesAt) });
   write(document.getElementById("zones-age"), zonesAge);
 }
 
@@ -286,7 +286,13 @@ async function start() {
   repeat(beat, BEAT_EVERY_MS);
   repeat(askAll, ASK_EVERY_MS);
   repeat(() => attempt("server", () => service.signIn()), SIGN_IN_EVERY_MS);
-  document.addEventListener("visibilitychange", () => document.hidden || beat());
+  // A page that was out of sight, or a machine that slept, asks at once.
+  document.addEventListener("visibilitychange", async () => {
+    if (document.hidden) return;
+    tick();
+    await beat();
+    await askAll();
+  });
 }
 
 /** Run one after another, never two at once. */

@@ -189,7 +189,7 @@ export function showAttribution(ofZones) {
   write(document.getElementById("attribution"), sources.join(" "));
 }
 
-/** The style: land, zones, rivers and roads over them to find one's way, names on top. Without `glyphs`, text is drawn from the page's own fonts. */
+/** The style: land, zones, rivers over them to find one's way, names on top. Without `glyphs`, text is drawn from the page's own fonts. */
 function styleOf() {
   const byState = (of) => ["match", ["get", "state"], ...ALL_STATES.flatMap((state) => [state, of(state)]), of("null")];
   const kind = (name) => ["==", ["get", "kind"], name];
@@ -212,7 +212,7 @@ function styleOf() {
   return {
     version: 8,
     sources: {
-      ...Object.fromEntries(["land", "water", "borders", "roads", "names"].map((name) => [name, geojson(name)])),
+      ...Object.fromEntries(["land", "water", "borders", "names"].map((name) => [name, geojson(name)])),
       zones: { type: "geojson", data: EMPTY, promoteId: "zone_id" },
       marks: { type: "geojson", data: EMPTY },
     },
@@ -230,10 +230,6 @@ function styleOf() {
       {
         id: "rivers", type: "line", source: "water", filter: ["==", ["geometry-type"], "LineString"],
         paint: { "line-color": colour("map-water"), "line-width": ["interpolate", ["linear"], ["zoom"], 5, 0.8, 10, 3] },
-      },
-      {
-        id: "roads", type: "line", source: "roads", minzoom: 6.5,
-        paint: { "line-color": colour("map-road"), "line-width": ["interpolate", ["linear"], ["zoom"], 6, 0.5, 11, 2] },
       },
       {
         id: "zone-patterns", type: "fill", source: "zones",

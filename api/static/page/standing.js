@@ -1,5 +1,5 @@
 /** The line that is always in sight: how far the service's word reaches, and every reason to doubt a quiet page. */
-import { age, dayAndHour, offsetName, second } from "./times.js";
+import { age, dayAndHour, offsetName, second, stopwatch } from "./times.js";
 import { element, say, write } from "./words.js";
 
 const BLIND = new Set(["no_detection", "stale_watermark", "no_carrier"]);
@@ -50,7 +50,7 @@ function factsOf(known, reach) {
     const poor = present < expected || !expected || incomplete.length;
     facts.push([say("standing.coverage"), told.join("; "), poor ? "poor" : ""]);
   }
-  const since = known.heardAt === null ? null : performance.now() - known.heardAt;
+  const since = known.heardAt === null ? null : stopwatch() - known.heardAt;
   facts.push([
     say("standing.heard"),
     since === null ? say("standing.never") : since < 10_000 ? say("standing.now") : say("standing.ago", { age: age(since) }),
@@ -70,8 +70,8 @@ function doubtsOf(known) {
   const doubts = [];
   for (const [source, { kind, since }] of troubles) {
     const values = {
-      at: `${second(clock.now() - (performance.now() - since))} ${offsetName()}`,
-      age: age(performance.now() - since),
+      at: `${second(clock.now() - (stopwatch() - since))} ${offsetName()}`,
+      age: age(stopwatch() - since),
       what: say(`doubt.what.${source}`),
     };
     if (source !== "server" && troubles.has("server")) continue;

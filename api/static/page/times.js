@@ -64,6 +64,20 @@ export function age(ms) {
   return say("age.days", { days: Math.floor(whole / 24), hours: whole % 24 });
 }
 
+let slept = 0;
+let drift = Date.now() - performance.now();
+
+/**
+ * Milliseconds on this page's own stopwatch. `performance.now()` may stand still while the machine sleeps, so what the wall
+ * clock gained meanwhile is added: an age is rather shown too great than too small.
+ */
+export function stopwatch() {
+  const now = Date.now() - performance.now();
+  if (now - drift > 2_000) slept += now - drift;
+  drift = now;
+  return performance.now() + slept;
+}
+
 /** The server's clock, carried on from its last answer by this machine's stopwatch. */
 export class ServerClock {
   #at = null;
@@ -72,11 +86,11 @@ export class ServerClock {
   /** The server said that it is this instant. */
   set(iso) {
     this.#at = Date.parse(iso);
-    this.#heard = performance.now();
+    this.#heard = stopwatch();
   }
 
   /** This instant as the server would say it; without any word from it, as this machine does. */
   now() {
-    return this.#at === null ? Date.now() : this.#at + (performance.now() - this.#heard);
+    return this.#at === null ? Date.now() : this.#at + (stopwatch() - this.#heard);
   }
 }
