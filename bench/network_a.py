@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from itertools import pairwise
+from math import dist
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,22 @@ import numpy as np
 import polars as pl
 import shapely
 
+from geofence.cell_plan import read_cell_plan
 from geofence.grid import ZoneGrid, ZoneKind
+from geofence.metres import plane_around
 from ingest.attachment import LATENESS, Domain, EventType
 from ingest.release import HOUR, format_utc
-from ingest.token_day import hours_of, token_day_start
+from ingest.token_day import hours_of
 from jobs.edge import Placed, edge_report, open_edge, place_cells, run_close, run_sight
 from jobs.milestone import milestones
-from jobs.settings import EdgeSettings
+from jobs.settings import EdgeSettings, read_settings
 from movement.advance import DIRECTIONS, SIGHTING_SCHEMA, advance, empty_carry_over
 from movement.ground import INLAND, make_ground
 from movement.sighting import Networks, Place, Side, side_of
 from privacy.ledger import Entry
 
-BORDER = {"type": "LineString", "coordinates": [[6.1, 50.79213], [6.1, 51.007868]]}
-OWN, ACROSS, TURN_HOUR_UTC = "204-99", "206-98", 2
+EXAMPLE = Path(__file__).resolve().parent.parent / "docs" / "examples" / "network_a.toml"
+DAY_START = datetime(2026, 3, 2, 2, tzinfo=UTC)
 EVENTS_SHA256 = "f85d8135de6a05be37f2403ab37259b5e400ed7903759cdc8f4267ef604d437e"
 """Of events.parquet. Exact counts are made from this file only: it is public and about nobody."""
 TRUTHS = ("position_crossings", "settled_60min", "counted_k2")
@@ -60,24 +63,17 @@ class SampleRefused(ValueError):
 # The edge, as it runs
 
 
-def edge_settings(sample: Path, scratch: Path) -> EdgeSettings:
-    """The settings of docs/examples/network_a.toml, with a state folder and a border file of their own."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    border = scratch / "border.geojson"
-    border.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": BORDER}), encoding="utf-8")
-    return EdgeSettings(
-        carrier="network-a",
-        own_networks=[OWN],
-        networks_across=[ACROSS],
-        border=str(border),
-        zone_grid=sample / "zones.geojson",
-        cell_plan=sample / "cells.csv",
-        turn_hour_utc=TURN_HOUR_UTC,
-        grid_valid_from=datetime(2026, 3, 1, TURN_HOUR_UTC, tzinfo=UTC),
-        source=sample,
-        state=scratch / "edge",
-        replay=True,
-    )
+def edge_settings(sample: Path, state: Path) -> EdgeSettings:
+    """The settings of docs/examples/network_a.toml, for a sample that lies elsewhere and a state folder of their own."""
+    settings = read_settings(EXAMPLE).edge
+    assert settings is not None
+    changed = {
+        "zone_grid": sample / "zones.geojson",
+        "cell_plan": sample / "cells.csv",
+        "source": sample,
+        "state": state,
+    }
+    return settings.model_copy(update=changed)
 
 
 def run_edge(settings: EdgeSettings, placed: Placed, tell: Callable[[str], None]) -> tuple[list[Entry], dict[str, Any]]:
@@ -182,12 +178,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class PlainGround:
-    """Per cell the zone by footprint and the zone nearest to its mast; which zones are crossing points; what overlaps."""
+    """Per cell the zone by footprint, the zone nearest to its mast and its mast; the crossing points; what overlaps."""
 
     footprint_zone: Sequence[int]
     mast_zone: Sequence[int]
     crossing_points: frozenset[int]
     overlapping: frozenset[tuple[int, int]]
+    masts_m: Sequence[tuple[float, float]] = ()
 
     def overlap(self, a: int, b: int) -> bool:
         """Whether two cells count as one place."""
@@ -312,11 +309,15 @@ def undelayed(rows: Sequence[Row]) -> list[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One way to count, by zone-hour and direction, and the column of the truth that it is held against."""
+    """One way to count, and the column of the truth that it is held against.
+
+    `lived`: with the rows as they happened, every registration abroad before its return.
+    """
 
     name: str
-    counts: Counts
     beside: str
+    rules: Rules
+    lived: bool = False
 
 
 _BARE = Rules(
@@ -328,34 +329,47 @@ _BARE = Rules(
     once_a_zone_hour=False,
     k=None,
 )
-_READ = replace(_BARE, previous_plmn=True)
-_ALL_CANCELLED = replace(_READ, cancelling=Cancelling.ALL)
+_CANCELLED = replace(_BARE, cancelling=Cancelling.ALL)
+_READ = replace(_CANCELLED, previous_plmn=True)
 _OVERLAPPING = replace(_READ, cancelling=Cancelling.OVERLAPPING)
 _SIX_HOURS = replace(_OVERLAPPING, six_hours=True)
 _FOOTPRINT = replace(_SIX_HOURS, footprint_zones=True)
-_GATE = replace(_FOOTPRINT, crossing_points=True)
-_ONCE = replace(_GATE, once_a_zone_hour=True)
-LADDER: tuple[tuple[str, str, Rules], ...] = (
-    ("every change of network, rows by event_time", "position_crossings", _BARE),
-    ("and previous_plmn is read", "position_crossings", _READ),
-    ("and all opposite movements within 60 min cancel", "settled_60min", _ALL_CANCELLED),
-    ("… only those whose home-side footprints overlap", "settled_60min", _OVERLAPPING),
-    ("and no departure after 6 h of silence", "settled_60min", _SIX_HOURS),
-    ("and the zone is the footprint's, not the mast's", "settled_60min", _FOOTPRINT),
-    ("and the crossing-point rule", "settled_60min", _GATE),
-    ("and one per zone-hour and direction", "counted_k2", _ONCE),
-    ("and the first two per direction: the exact counts", "counted_k2", Rules()),
+_CROSSING_POINT = replace(_FOOTPRINT, crossing_points=True)
+_ONCE = replace(_CROSSING_POINT, once_a_zone_hour=True)
+LADDER: tuple[Rung | str, ...] = (
+    "position_crossings",
+    Rung(
+        "radio: every change of network is a movement, rows as they happened", "position_crossings", _BARE, lived=True
+    ),
+    Rung("the same, rows by event_time", "position_crossings", _BARE),
+    "settled_60min",
+    Rung(
+        "radio, all opposite pairs within 60 min cancel, rows as they happened", "settled_60min", _CANCELLED, lived=True
+    ),
+    Rung("+ rows by event_time", "settled_60min", _CANCELLED),
+    Rung("+ previous_plmn is read", "settled_60min", _READ),
+    Rung("+ only pairs with overlapping footprints cancel", "settled_60min", _OVERLAPPING),
+    Rung("+ no departure after 6 h of silence", "settled_60min", _SIX_HOURS),
+    Rung("+ zone by largest footprint share, inland books nothing", "settled_60min", _FOOTPRINT),
+    Rung("+ crossing-point rule", "settled_60min", _CROSSING_POINT),
+    "counted_k2",
+    Rung("+ one per zone-hour and direction", "counted_k2", _ONCE),
+    Rung("+ the first two per direction: the exact counts", "counted_k2", Rules()),
 )
-WITHOUT: tuple[tuple[str, Rules], ...] = (
-    ("previous_plmn", Rules(previous_plmn=False)),
-    ("cancelling", Rules(cancelling=Cancelling.NONE)),
-    ("the footprint test of cancelling", Rules(cancelling=Cancelling.ALL)),
-    ("the 6 h rule", Rules(six_hours=False)),
-    ("zones by footprint (the zone nearest to the mast instead)", Rules(footprint_zones=False)),
-    ("the crossing-point rule", Rules(crossing_points=False)),
-    ("one per zone-hour", Rules(once_a_zone_hour=False)),
-    ("the first two per direction", Rules(k=None)),
+"""From the truth to the exact counts, one rule more on each rung; a bare name is a column of the truth."""
+WITHOUT = (
+    Rung("nothing: the exact counts", "counted_k2", Rules()),
+    Rung("the delay of registrations abroad", "counted_k2", Rules(), lived=True),
+    Rung("previous_plmn", "counted_k2", Rules(previous_plmn=False)),
+    Rung("cancelling", "counted_k2", Rules(cancelling=Cancelling.NONE)),
+    Rung("the footprint test of cancelling", "counted_k2", Rules(cancelling=Cancelling.ALL)),
+    Rung("the 6 h rule", "counted_k2", Rules(six_hours=False)),
+    Rung("zones by footprint: the zone nearest to the mast", "counted_k2", Rules(footprint_zones=False)),
+    Rung("the crossing-point rule", "counted_k2", Rules(crossing_points=False)),
+    Rung("one per zone-hour", "counted_k2", Rules(once_a_zone_hour=False)),
+    Rung("the first two per direction", "counted_k2", Rules(k=None)),
 )
+"""What is counted when one rule is taken out and all others hold."""
 
 
 def require_the_sample(sample: Path) -> None:
@@ -365,10 +379,10 @@ def require_the_sample(sample: Path) -> None:
             raise SampleRefused("exact counts are made for the public sample only; events.parquet is another file")
 
 
-def sightings_of(sample: Path, placed: Placed) -> pl.DataFrame:
+def sightings_of(settings: EdgeSettings, placed: Placed) -> pl.DataFrame:
     """The sightings of the sample (SIGHTING_SCHEMA, not sorted), by the rules of the door and of `side_of`, without Spark."""
-    networks = Networks(frozenset({OWN}), frozenset({ACROSS}))
-    rows = pl.read_parquet(sample / "events.parquet").join(
+    networks = Networks(frozenset(settings.own_networks), frozenset(settings.networks_across))
+    rows = pl.read_parquet(settings.source / "events.parquet").join(
         placed.located.cells.select("rat", "plmn", "cell_id", "cell", "zone"), on=("rat", "plmn", "cell_id"), how="left"
     )
     delay = pl.col("ingest_time") - pl.col("event_time")
@@ -403,13 +417,16 @@ def sightings_of(sample: Path, placed: Placed) -> pl.DataFrame:
     )
 
 
-def plain_ground(sample: Path, placed: Placed) -> PlainGround:
+def plain_ground(settings: EdgeSettings, placed: Placed) -> PlainGround:
     """The located plan as the plain rules look it up."""
     cells = placed.located.cells.sort("cell")
-    masts = pl.read_csv(sample / "cells.csv", schema_overrides={"cell_id": pl.String}).select("cell_id", "lon", "lat")
-    stood = cells.join(masts, on="cell_id", how="left", maintain_order="left")
-    points = shapely.points(stood["lon"].to_numpy(), stood["lat"].to_numpy())
-    away = np.stack([shapely.distance(points, zone.geometry) for zone in placed.grid.zones])
+    masts = read_cell_plan(settings.cell_plan).select("rat", "plmn", "cell_id", "lon", "lat")
+    stood = cells.join(masts, on=("rat", "plmn", "cell_id"), how="left", maintain_order="left")
+    lon, lat = stood["lon"].to_numpy(), stood["lat"].to_numpy()
+    zones = np.array([zone.geometry for zone in placed.grid.zones], dtype=object)
+    plane = plane_around(zones)
+    x, y = plane.xy(lon, lat)
+    away = shapely.distance(shapely.points(x, y)[None, :], plane.to_metres(zones)[:, None])
     return PlainGround(
         footprint_zone=cells["zone"].to_list(),
         mast_zone=away.argmin(axis=0).tolist(),
@@ -417,6 +434,7 @@ def plain_ground(sample: Path, placed: Placed) -> PlainGround:
             ix for ix, zone in enumerate(placed.grid.zones) if zone.kind is ZoneKind.CROSSING_POINT
         ),
         overlapping=frozenset(placed.located.overlaps.iter_rows()),
+        masts_m=list(zip(x.tolist(), y.tolist(), strict=True)),
     )
 
 
@@ -439,10 +457,9 @@ def advanced(sightings: pl.DataFrame, placed: Placed) -> Counts:
     cells = placed.located.cells.sort("cell")
     points = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in placed.grid.zones])
     ground = make_ground(cells["zone"].to_numpy(), points, placed.located.overlaps.to_numpy())
-    day = token_day_start(datetime(2026, 3, 2, 12, tzinfo=UTC), TURN_HOUR_UTC)
     carry_over = empty_carry_over()
     found = {}
-    for hour in [*hours_of(day), day + 24 * HOUR]:
+    for hour in [*hours_of(DAY_START), DAY_START + 24 * HOUR]:
         start = int(hour.timestamp() * 1000)
         seen = sightings.filter(pl.col("event_time").is_between(start, start + HOUR_MS, closed="left"))
         step = advance(carry_over, seen, ground, hour_start_ms=start, k=2)
@@ -452,35 +469,42 @@ def advanced(sightings: pl.DataFrame, placed: Placed) -> Counts:
     return found
 
 
-def explain(sample: Path, placed: Placed, truth: Mapping[str, Counts]) -> dict[str, Any]:
+def explain(settings: EdgeSettings, placed: Placed, truth: Mapping[str, Counts]) -> dict[str, Any]:
     """The ladder from the truth to the exact counts, every rule taken out alone, and the cells with most in them."""
-    require_the_sample(sample)
-    ground, grid = plain_ground(sample, placed), placed.grid
-    sightings = sightings_of(sample, placed)
+    require_the_sample(settings.source)
+    ground, grid = plain_ground(settings, placed), placed.grid
+    sightings = sightings_of(settings, placed)
     days = token_days(sightings)
-    ladder = [Rung(f"truth: {TRUTHS[0]}", truth[TRUTHS[0]], TRUTHS[0])]
-    ladder.append(
-        Rung(
-            "every change of network, rows as they happened",
-            counted(map(undelayed, days), ground, grid, _BARE),
-            TRUTHS[0],
-        )
-    )
-    ladder += [Rung(name, counted(days, ground, grid, rules), beside) for name, beside, rules in LADDER]
-    exact = ladder[-1].counts
-    without = [
-        Rung("the delay of a registration abroad", counted(map(undelayed, days), ground, grid, Rules()), TRUTHS[2])
-    ]
-    without += [Rung(name, counted(days, ground, grid, rules), TRUTHS[2]) for name, rules in WITHOUT]
+    lived = [undelayed(rows) for rows in days]
+
+    def count(rung: Rung) -> Counts:
+        return counted(lived if rung.lived else days, ground, grid, rung.rules)
+
+    found = [(rung, truth[rung] if isinstance(rung, str) else count(rung)) for rung in LADDER]
+    exact = found[-1][1]
     return {
         "sightings": sightings.height,
         "token_days": len(days),
         "advance_gives_the_same_counts": advanced(sightings, placed) == exact,
-        "facts": _facts(days, ground),
-        "ladder": [_summed(rung, grid, truth) for rung in ladder],
-        "without": [_summed(rung, grid, truth) for rung in without],
-        "cells": _largest_cells(ladder, truth),
+        "ladder": [
+            summed(f"**truth: {rung}**", counts, None, grid)
+            if isinstance(rung, str)
+            else summed(rung.name, counts, truth[rung.beside], grid)
+            for rung, counts in found
+        ],
+        "without": [summed(rung.name, count(rung), truth[rung.beside], grid) for rung in WITHOUT],
+        "cells": largest_cells(
+            truth, {name: counts for rung, counts in found for name, rules in _SHOWN if _rules(rung) == rules}
+        ),
+        "facts": facts(days, lived, ground),
     }
+
+
+_SHOWN = (("all cancel", _READ), ("footprints", _OVERLAPPING), ("crossing points", _CROSSING_POINT), ("exact", Rules()))
+
+
+def _rules(rung: Rung | str) -> Rules | None:
+    return rung.rules if isinstance(rung, Rung) else None
 
 
 def _cell(grid: ZoneGrid, at: int, zone: int, direction: int) -> Cell:
@@ -488,73 +512,85 @@ def _cell(grid: ZoneGrid, at: int, zone: int, direction: int) -> Cell:
     return window, grid.zones[zone].zone_id if zone >= 0 else "inland", DIRECTIONS[direction].value
 
 
-def _summed(rung: Rung, grid: ZoneGrid, truth: Mapping[str, Counts]) -> dict[str, Any]:
-    """A rung's totals by direction and zone, and how far its zone-hours lie from the truth, added up without signs."""
-    beside = truth[rung.beside]
-    totals = Counter[str]()
-    for (_, zone_id, direction), n in rung.counts.items():
-        totals[direction] += n
-        totals[f"{zone_id} {direction}"] += n
-    zones = [f"{zone.zone_id} {direction.value}" for zone in grid.zones for direction in DIRECTIONS]
-    return {
-        "name": rung.name,
-        **{direction.value: totals[direction.value] for direction in DIRECTIONS},
-        **{name: totals[name] for name in zones},
-        "beside": rung.beside,
-        "apart": sum(abs(rung.counts.get(cell, 0) - beside.get(cell, 0)) for cell in {*rung.counts, *beside}),
+def summed(name: str, counts: Counts, beside: Counts | None, grid: ZoneGrid) -> dict[str, Any]:
+    """The totals of some counts, and how far they lie from the truth beside them, added up without signs.
+
+    `apart`: over zone-hours and directions; `apart, zones`: the hours added up first; `apart, hours`: the zones.
+    """
+    row: dict[str, Any] = {"counted": name}
+    for direction in DIRECTIONS:
+        row[direction.value] = sum(n for cell, n in counts.items() if cell[2] == direction.value)
+    for zone in grid.zones:
+        for direction in DIRECTIONS:
+            of_zone = [n for cell, n in counts.items() if cell[1:] == (zone.zone_id, direction.value)]
+            row[f"{zone.zone_id} {direction.value}"] = sum(of_zone)
+    ways: dict[str, Callable[[Cell], tuple[str, ...]]] = {
+        "apart": lambda cell: cell,
+        "apart, zones": lambda cell: cell[1:],
+        "apart, hours": lambda cell: (cell[0], cell[2]),
     }
+    for way, part in ways.items():
+        gap = Counter[tuple[str, ...]]()
+        for sign, side in ((1, counts), (-1, beside or {})):
+            for cell, n in side.items():
+                gap[part(cell)] += sign * n
+        row[way] = "" if beside is None else sum(map(abs, gap.values()))
+    return row
 
 
-def _largest_cells(ladder: Sequence[Rung], truth: Mapping[str, Counts]) -> list[dict[str, Any]]:
-    """The zone-hours with 50 or more in the settled truth or in the exact counts, on the rungs between them."""
-    shown = {"all_cancelled": ladder[4], "footprints": ladder[7], "crossing_points": ladder[8], "exact": ladder[-1]}
-    cells = {cell for counts in (truth["settled_60min"], ladder[-1].counts) for cell, n in counts.items() if n >= 50}
+def largest_cells(truth: Mapping[str, Counts], shown: Mapping[str, Counts]) -> list[dict[str, Any]]:
+    """The zone-hours with 50 or more in the settled truth or in the exact counts, on some rungs between them."""
+    cells = {cell for counts in (truth["settled_60min"], shown["exact"]) for cell, n in counts.items() if n >= 50}
+    columns = {**truth, **shown}
     return [
         {
-            "window": cell[0],
-            "zone_id": cell[1],
-            "direction": cell[2],
-            **{name: truth[name].get(cell, 0) for name in TRUTHS},
-            **{name: rung.counts.get(cell, 0) for name, rung in shown.items()},
+            **dict(zip(("window", "zone", "direction"), cell, strict=True)),
+            **{name: counts.get(cell, 0) for name, counts in columns.items()},
         }
         for cell in sorted(cells)
     ]
 
 
-def _facts(days: Iterable[Sequence[Row]], ground: PlainGround) -> dict[str, int]:
+def facts(days: Sequence[Sequence[Row]], lived: Sequence[Sequence[Row]], ground: PlainGround) -> dict[str, float]:
     """What the sample holds that the rules turn on."""
-    facts = Counter[str]()
-    for rows in days:
-        lived = undelayed(rows)
-        facts["token-days that begin abroad"] += lived[0][2] == Side.ABROAD
-        facts["token-days that end abroad"] += lived[-1][2] == Side.ABROAD
-        facts["registrations abroad"] += sum(row[2] == Side.ABROAD for row in rows)
-        facts["registrations abroad that were written after the return"] += lived != rows and sum(
-            a != b for a, b in zip(_abroad_at(lived), _abroad_at(rows), strict=True)
-        )
-        facts["rows with a foreign previous_plmn"] += sum(row[2] == Side.HOME_FROM_ABROAD for row in rows)
-        facts["… while the token was at home"] += sum(
+    found = Counter[str]()
+    apart_m, apart_min, home_cells = [], [], set()
+    for rows, happened in zip(days, lived, strict=True):
+        found["token-days that begin abroad"] += happened[0][2] == Side.ABROAD
+        found["token-days that end abroad"] += happened[-1][2] == Side.ABROAD
+        found["registrations abroad"] += sum(row[2] == Side.ABROAD for row in rows)
+        found["rows with a foreign previous_plmn"] += sum(row[2] == Side.HOME_FROM_ABROAD for row in rows)
+        found["of these written before their registration abroad"] += sum(
             row[2] == Side.HOME_FROM_ABROAD and before[2] != Side.ABROAD for before, row in pairwise(rows)
         )
+        crossed = movements_of(happened, ground, _BARE)
+        home_cells |= {one.cell for one in crossed}
+        stays = [back.at - gone.at for gone, back in pairwise(crossed) if gone.direction == DEPARTURE]
+        found["stays abroad that end"] += len(stays)
+        found["of these at most 60 s long"] += sum(stay <= 60_000 for stay in stays)
         movements = movements_of(rows, ground, Rules())
-        facts["movements derived"] += len(movements)
-        facts["… arrivals invented from previous_plmn alone"] += len(movements) - len(movements_of(rows, ground, _BARE))
-        facts["… whose home-side cell is inland"] += sum(ground.footprint_zone[one.cell] < 0 for one in movements)
-        facts["… after more than 6 h of silence"] += sum(one.silence > 6 * HOUR_MS for one in movements)
+        found["movements derived"] += len(movements)
+        found["of these from previous_plmn alone"] += len(movements) - len(movements_of(rows, ground, _BARE))
+        found["of these with an inland home side"] += sum(ground.footprint_zone[one.cell] < 0 for one in movements)
+        found["of these departures after more than 6 h of silence"] += sum(
+            one.silence > 6 * HOUR_MS for one in movements
+        )
         left = cancel(movements, ground, Cancelling.OVERLAPPING)
-        facts["movements left after cancelling by footprint"] += len(left)
-        facts["… opposite neighbours within 60 min, footprints apart"] += sum(
-            one.direction != other.direction and other.at - one.at <= HOUR_MS for one, other in pairwise(left)
+        found["movements left after cancelling"] += len(left)
+        found["of these taken into a crossing point from elsewhere"] += sum(
+            zone_booked(one, ground, Rules()) != ground.footprint_zone[one.cell] for one in left
         )
-        unvouched = Rules(crossing_points=False)
-        facts["… taken into the crossing point from elsewhere"] += sum(
-            zone_booked(one, ground, Rules()) != zone_booked(one, ground, unvouched) for one in left
-        )
-    return dict(facts)
-
-
-def _abroad_at(rows: Iterable[Row]) -> list[int]:
-    return [at for at, _, side in rows if side == Side.ABROAD]
+        for one, other in pairwise(left):
+            if one.direction != other.direction and other.at - one.at <= HOUR_MS:
+                apart_m.append(dist(ground.masts_m[one.cell], ground.masts_m[other.cell]))
+                apart_min.append((other.at - one.at) / 60_000)
+    found["neighbours left that differ from a cancelled pair by their footprints only"] = len(apart_m)
+    return {
+        **found,
+        "median distance of their masts, m": round(float(np.median(apart_m))),
+        "median time between them, min": round(float(np.median(apart_min)), 1),
+        "cells that were ever the home side of a movement": len(home_cells),
+    }
 
 
 # Showing it
@@ -627,8 +663,8 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     run = report["run"]
     yield (
-        f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}; {run['windows_released']} windows "
-        f"released, {run['values_published']} values published, {run['share_suppressed']:.1%} suppressed; "
+        f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}; "
+        f"{run['windows_released']} windows released, {run['values_published']} values published, {run['share_suppressed']:.1%} suppressed; "
         f"seconds: {run['seconds']}."
     )
     for title, rows in (("Published cells", report["published"]), ("Totals", report["totals"])):
@@ -677,7 +713,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, SampleRefused) as refused:
         parser.error(str(refused))
     with tempfile.TemporaryDirectory(prefix="network-a-") as scratch:
-        settings = edge_settings(given.sample.resolve(), Path(scratch))
+        settings = edge_settings(given.sample.resolve(), Path(scratch) / "edge")
         placed = place_cells(settings)
         entries, run = run_edge(settings, placed, tell)
     cells = published(entries, truth)
@@ -689,7 +725,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if given.explain:
         tell("counting again, rule by rule")
-        report["explained"] = explain(given.sample, placed, truth)
+        report["explained"] = explain(settings, placed, truth)
     text = "\n".join(report_lines(report)) + "\n"
     sys.stdout.write(json.dumps(report) + "\n" if given.json else text)
     if given.out is not None:

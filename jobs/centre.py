@@ -152,7 +152,10 @@ def served_bundle(store: Store, settings: CentreSettings) -> Bundle:
     record = store.active_bundle()
     if record is None:
         raise CentreNotReady("the centre has no model yet: tidemark train")
-    return load_bundle(settings.models / record["folder"], digest=record["digest"])
+    bundle = load_bundle(settings.models / record["folder"], digest=record["digest"])
+    if len(bundle.shares) != len(store.carriers()):
+        raise CentreNotReady("the model was learned from another number of carriers: tidemark train")
+    return bundle
 
 
 def run_detect(

@@ -59,7 +59,7 @@ def main() -> None:
     except Exception as error:
         if not _is_expected(error):
             raise
-        _notes.print(f"[bold red]refused[/]: {error}", highlight=False)
+        _notes.print(f"refused: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
