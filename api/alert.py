@@ -94,7 +94,10 @@ class Alert(Contract):
     observed: Estimate
     expected: Estimate
     excess: Estimate
-    probability: Annotated[Band, Field(description="chance that this is a real surge, at the base rate that the model bundle states: a band")]
+    probability: Annotated[
+        Band,
+        Field(description="chance that this is a real surge, at the base rate that the model bundle states: a band"),
+    ]
     severity: Severity
     reasons: Annotated[tuple[Reason, ...], Field(max_length=12)] = ()
     coverage: CarrierCoverage

@@ -19,7 +19,7 @@ _log = logging.getLogger("tidemark.api")
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; worker-src 'self' blob:; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+        "default-src 'self'; worker-src 'self'; img-src 'self' data:; style-src 'self'; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -27,6 +27,8 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # Unless a route says otherwise: ask again every time, so that no page mixes old and new files after an upgrade.
+    "Cache-Control": "no-cache",
 }
 
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")

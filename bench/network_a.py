@@ -603,7 +603,7 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterat
     ['| zone | n |', '|---|---:|', '| a | 1 |']
     """
     listed = [list(row) for row in rows]
-    right = [bool(listed) and isinstance(value, int | float) for value in (listed or [[]])[0]] or [False] * len(columns)
+    right = [any(isinstance(row[place], int | float) for row in listed) for place in range(len(columns))]
     yield f"| {' | '.join(columns)} |"
     yield f"|{'|'.join('---:' if numeric else '---' for numeric in right)}|"
     for row in listed:
@@ -662,17 +662,16 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + "."
     yield ""
     run = report["run"]
-    yield (
-        f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}; "
-        f"{run['windows_released']} windows released, {run['values_published']} values published, {run['share_suppressed']:.1%} suppressed; "
-        f"seconds: {run['seconds']}."
-    )
+    read = f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}"
+    released = f"{run['windows_released']} windows released, {run['values_published']} values published"
+    yield f"{read}; {released}, {run['share_suppressed']:.1%} suppressed."
+    yield "Seconds: " + ", ".join(f"{name} {value}" for name, value in run["seconds"].items()) + "."
     for title, rows in (("Published cells", report["published"]), ("Totals", report["totals"])):
         yield from _section(title, rows)
     if "explained" in report:
         explained = report["explained"]
         yield ""
-        yield "Exact counts, made outside the edge from the public synthetic sample by plain Python; "
+        yield "Exact counts, made outside the edge from the public synthetic sample by plain Python;"
         yield f"`movement.advance` gives the same counts: {'yes' if explained['advance_gives_the_same_counts'] else 'NO'}."
         yield from _section("The ladder", explained["ladder"])
         yield from _section("One rule taken out at a time", explained["without"])

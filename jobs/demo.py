@@ -8,24 +8,25 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from geofence.border import read_border
 from geofence.build import build_zone_grid
 from geofence.grid import neighbours, write_zone_grid
 from ingest.release import HOUR
-from ingest.token_day import HOURS_IN_DAY
-from jobs.centre import open_store, release_files, run_backtest, run_detect, run_train, take_in
+from jobs.centre import open_store, read_releases, release_files, run_backtest, run_detect, run_train, take_in
 from jobs.edge import open_edge, place_cells, row_tally, run_close, run_sight
 from jobs.milestone import milestones
-from jobs.settings import CentreSettings, EdgeSettings
+from jobs.settings import CentreSettings, EdgeSettings, read_settings
 from jobs.spark import edge_session
 from jobs.tables import EdgeFolder
 from simulator.counts import simulate_counts
-from simulator.events import simulate_events, write_events
+from simulator.events import SimulatedEvents, simulate_events, write_events
 from simulator.network import simulate_network
 from simulator.rates import draw_law
 from simulator.surges import SURGE_PLAN, SurgeSize, place_surges, surge_truth
@@ -38,6 +39,8 @@ TURN_HOUR_UTC = 20  # 03:00 in Vietnam
 EVENT_DAY = datetime(2026, 6, 24, TURN_HOUR_UTC, tzinfo=UTC)
 HISTORY = timedelta(days=180)
 TESTED = timedelta(days=30)  # at the end of the history: never learned from, surges planted in it
+SHOWN_UNTIL = EVENT_DAY + timedelta(hours=14)  # what the carrier has delivered when the demo ends: 17:00 in Vietnam
+LAST_WINDOW = EVENT_DAY + timedelta(hours=11)  # the newest that is then due: settled, late rows in, released
 # Fixed here, before any seed is drawn.
 EVENT_SURGES = (SurgeSize(300, 1, "burst"), SurgeSize(500, 2, "burst"), SurgeSize(500, 3, "ramp", 2))
 BYSTANDERS = 0.01
@@ -78,8 +81,9 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
     law = draw_law(grid, touching, seed=seed)
     history_start, test_start = EVENT_DAY - HISTORY, EVENT_DAY - TESTED
     tested = place_surges(grid, touching, start=test_start, end=EVENT_DAY - HOUR * 6, seed=seed, plan=SURGE_PLAN)
-    daytime = EVENT_DAY + HOUR * 3, EVENT_DAY + HOUR * 21
-    planted = place_surges(grid, touching, start=daytime[0], end=daytime[1], seed=seed + 1, plan=EVENT_SURGES)
+    planted = place_surges(
+        grid, touching, start=EVENT_DAY + HOUR * 3, end=LAST_WINDOW + HOUR, seed=seed + 1, plan=EVENT_SURGES
+    )
 
     with stages.stage("history", "Simulating six months of published counts"):
         store = open_store(centre_settings)
@@ -113,7 +117,7 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
             scale=BYSTANDERS,
             law=law,
         )
-        write_events(day, folder / "feed")
+        write_events(_delivered(day, SHOWN_UNTIL), folder / "feed")
     with stages.stage("spark", "Starting Spark"):
         placed = place_cells(edge_settings)
         spark = edge_session(master=edge_settings.master, scratch=edge_settings.state / "scratch")
@@ -128,10 +132,8 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
     finally:
         spark.stop()
     with stages.stage("intake", "Taking the day's releases in at the centre"):
-        from jobs.centre import read_releases
-
         folder_of_releases = EdgeFolder(edge_settings.state).releases
-        taken = take_in(store, read_releases(release_files(folder_of_releases)), now=EVENT_DAY + timedelta(days=2))
+        taken = take_in(store, read_releases(release_files(folder_of_releases)), now=SHOWN_UNTIL)
     with stages.stage("train", "Learning what is usual"):
         for sector_id in sorted({zone.sector_id for zone in grid.zones}):
             store.put_arming(
@@ -150,16 +152,15 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
             approved_by="demo, second person",
             reason="first thresholds, from the held-out part of the simulated history",
         )
-    last_window = EVENT_DAY + HOUR * (HOURS_IN_DAY - 1)
     with stages.stage("detect", "Flagging what is unusual"):
         run_detect(store, centre_settings, first_window=test_start, last_window=EVENT_DAY - HOUR, simulated=True)
-        run_detect(store, centre_settings, first_window=EVENT_DAY, last_window=last_window, simulated=True)
+        run_detect(store, centre_settings, first_window=EVENT_DAY, last_window=LAST_WINDOW, simulated=True)
     with stages.stage("backtest", "Holding it against what was planted"):
         month = run_backtest(
             store, centre_settings, surge_truth(tested), first_window=test_start, last_window=EVENT_DAY - HOUR
         )
         through_spark = run_backtest(
-            store, centre_settings, surge_truth(planted), first_window=EVENT_DAY, last_window=last_window
+            store, centre_settings, surge_truth(planted), first_window=EVENT_DAY, last_window=LAST_WINDOW
         )
     digests = {entry.digest for entry in entries}
     alerts = [alert for alert in store.alerts_ending_after(EVENT_DAY) if digests & set(alert["release_digests"])]
@@ -190,8 +191,6 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
 
 def demo_settings(folder: Path) -> tuple[EdgeSettings, CentreSettings]:
     """What the demo runs with; the same values are written to `tidemark.toml` in its folder."""
-    from jobs.settings import read_settings
-
     path = folder / "tidemark.toml"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(_SETTINGS.format(store=(folder / "centre.sqlite").as_posix()), encoding="utf-8")
@@ -201,9 +200,17 @@ def demo_settings(folder: Path) -> tuple[EdgeSettings, CentreSettings]:
 
 
 def demo_clock(began: float) -> Callable[[], datetime]:
-    """The hour of the border that the demo's page shows: its day has just closed, and time goes on from there."""
-    shown = EVENT_DAY + HOUR * (HOURS_IN_DAY + 2)
-    return lambda: shown + timedelta(seconds=time.monotonic() - began)
+    """The hour of the border that the demo's page shows: that of the last delivery, and time goes on from there."""
+    return lambda: SHOWN_UNTIL + timedelta(seconds=time.monotonic() - began)
+
+
+def _delivered(day: SimulatedEvents, until: datetime) -> SimulatedEvents:
+    """What of a simulated day has arrived, and been vouched for, by an instant."""
+    return replace(
+        day,
+        events=day.events.filter(pl.col("ingest_time") <= until),
+        marks=day.marks.filter(pl.col("covers_until") <= until),
+    )
 
 
 def _found(result: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from bench.network_a import (
     Rules,
     SampleRefused,
     booked,
+    edge_settings,
     in_order,
     require_the_sample,
     undelayed,
@@ -63,6 +65,13 @@ def test_every_rule_that_is_taken_out_changes_what_is_counted(changed):
 def test_a_registration_abroad_that_was_written_after_the_return_is_put_before_it():
     late = [(0, 2, HOME), (60, 2, HOME_FROM_ABROAD), (68, -1, ABROAD), (90, 2, HOME)]
     assert [side for _, _, side in undelayed(in_order(late))] == [HOME, ABROAD, HOME_FROM_ABROAD, HOME]
+
+
+def test_the_example_settings_start_and_take_their_state_from_the_caller(tmp_path):
+    settings = edge_settings(tmp_path / "sample", tmp_path / "edge")
+    assert (settings.carrier, settings.replay, settings.marks) == ("network-a", True, None)
+    assert (settings.source, settings.state) == (tmp_path / "sample", tmp_path / "edge")
+    assert Path(settings.border).is_file()
 
 
 def test_exact_counts_are_made_of_no_other_feed(tmp_path):

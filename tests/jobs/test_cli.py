@@ -42,7 +42,8 @@ def command(*words, **environment):
 
 
 def test_help_brings_in_nothing_heavy():
-    asked = "import sys; sys.argv = ['tidemark', '--help']\nimport jobs.cli\ntry:\n    jobs.cli.main()\nexcept SystemExit:\n    pass\n"
+    asked = "import sys; sys.argv = ['tidemark', '--help']\nimport jobs.cli\n"
+    asked += "try:\n    jobs.cli.main()\nexcept SystemExit:\n    pass\n"
     heavy = "{'pyspark', 'opendp', 'lightgbm', 'geopandas', 'polars', 'numpy', 'pandas', 'sqlalchemy', 'fastapi', 'shapely'}"
     asked += f"print(sorted({heavy} & {{name.partition('.')[0] for name in sys.modules}}))"
     answer = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
@@ -129,6 +130,6 @@ def test_a_command_without_its_settings_says_which(tmp_path):
 
 def test_a_centre_that_is_not_ready_says_what_to_do_first(tmp_path):
     path = settings_file(tmp_path, f'[centre]\nstore = "sqlite:///{tmp_path}/centre.sqlite"\nmodels = "models"\n')
-    result = command("detect", "2026-03-02", "2026-03-03", "--config", path)
+    result = command("detect", "--start", "2026-03-02", "--end", "2026-03-03", "--config", path)
     assert result.returncode == 2
     assert "add-grid" in result.stderr
