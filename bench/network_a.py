@@ -8,8 +8,6 @@ Python and by `movement.advance`: that is done for this one synthetic file, know
 import argparse
 import hashlib
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -27,6 +25,7 @@ import numpy as np
 import polars as pl
 import shapely
 
+from bench.machine import provenance
 from geofence.cell_plan import read_cell_plan
 from geofence.grid import ZoneGrid, ZoneKind
 from geofence.metres import plane_around
@@ -629,33 +628,6 @@ def totals(cells: Sequence[PublishedCell], truth: Mapping[str, Counts]) -> list[
     return rows
 
 
-def machine() -> dict[str, Any]:
-    """Where the figures come from; the noise has no seed."""
-    return {
-        "commit": _commit(Path(__file__).resolve().parent.parent / ".git"),
-        "seed": "none: noise is never seeded",
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "run_at": format_utc(datetime.now(UTC)),
-    }
-
-
-def _commit(git: Path) -> str:
-    """The commit that is checked out, as the repository's own files name it; changes on top of it are not seen."""
-    try:
-        head = (git / "HEAD").read_text(encoding="ascii").strip()
-        name = head.removeprefix("ref: ")
-        if name == head:
-            return head
-        if (git / name).is_file():
-            return (git / name).read_text(encoding="ascii").strip()
-        packed = (git / "packed-refs").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return "unknown"
-    return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "unknown")
-
-
 def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """The report as Markdown."""
     yield "<!-- written by python -m bench.network_a -->"
@@ -717,7 +689,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entries, run = run_edge(settings, placed, tell)
     cells = published(entries, truth)
     report: dict[str, Any] = {
-        "machine": machine(),
+        "machine": {**provenance(None), "noise": "never seeded", "run_at": format_utc(datetime.now(UTC))},
         "run": run,
         "published": [asdict(cell) for cell in cells],
         "totals": totals(cells, truth),
