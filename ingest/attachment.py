@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Any
 
 LATENESS = timedelta(minutes=15)
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""No instant outside is a time of this contract: seconds, milliseconds and microseconds mixed up land there."""
 LINE_BYTES = 4096
 """The longest line that is read; a valid row needs under 500 bytes."""
 
@@ -131,6 +133,7 @@ _PATTERNS = {field.name: re.compile(field.pattern) for field in TEXT_FIELDS if f
 _CELL_IDS = {rat: re.compile(pattern) for rat, pattern in CELL_ID_PATTERNS.items()}
 _IDENTITY = re.compile(IDENTITY_PATTERN)
 _TIME = re.compile(TIME_PATTERN)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,8 @@ def parse_line(line: bytes) -> dict[str, str | None]:
         raise AttachmentRefused(Refusal.UNKNOWN_FIELD)
     if not all(value is None or type(value) is str for value in row.values()):
         raise AttachmentRefused(Refusal.WRONG_TYPE)
+    if any(value is not None and _SURROGATE.search(value) for value in row.values()):
+        raise AttachmentRefused(Refusal.NOT_UTF8)
     return {name: row.get(name) for name in FIELD_NAMES}
 
 
@@ -220,8 +225,10 @@ def judge_timed(row: Mapping[str, str | None], event_time: datetime | None, inge
             raise AttachmentRefused(Refusal.CELL_MISSING)
         if not _CELL_IDS[Rat(rat)].fullmatch(cell_id):
             raise AttachmentRefused(Refusal.CELL_ID)
-    if event_time is None or ingest_time is None:
+    if not all(at is not None and EARLIEST <= at < LATEST for at in (event_time, ingest_time)):
         raise AttachmentRefused(Refusal.TIME)
+    assert event_time is not None
+    assert ingest_time is not None
     if event_time > ingest_time:
         raise AttachmentRefused(Refusal.FUTURE)
     if ingest_time - event_time > LATENESS:

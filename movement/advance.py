@@ -204,10 +204,11 @@ class _Rows:
         state_before = np.where(first, _ENDED, state[before]) if n else state
         named_at = np.where(from_abroad, at, table["from_abroad_at"].to_numpy())
         named = named_at > _NEVER
-        group_start = _latest(first)
+        # A track that has ended has forgotten what was named before.
+        begins = _latest(first | (state == _ENDED) | from_elsewhere)
         last_named = _latest(named)
         named_before = np.where(first, -1, last_named[before]) if n else last_named
-        has_named = named_before >= group_start
+        has_named = (named_before >= 0) & (named_before >= np.where(first, 0, begins[before]))
         since = at - np.where(has_named, named_at[np.maximum(named_before, 0)], _NEVER)
         repeat = from_abroad & has_named & (since <= FLIP_MS)
         was_home = (state_before == _HOME) & ~first
@@ -403,8 +404,10 @@ def _count(
     settled: _Movements, rows: _Rows, k: int
 ) -> tuple[pl.DataFrame, NDArray[np.int64], NDArray[np.int8], dict[str, int]]:
     """The counts of the settled hour within the contribution bound; who was counted, and what became of the others."""
+    # Who lands inland has not crossed here, whatever crossing point is seen later.
+    inland = settled.zone < 0
     zone = np.where(settled.crossing_point >= 0, settled.crossing_point, settled.zone)
-    placed = ~settled.silent & (zone >= 0)
+    placed = ~settled.silent & ~inland
     table = pl.DataFrame(
         {"owner": settled.owner[placed], "direction": settled.direction[placed], "zone": zone[placed].astype(np.int32)}
     )
@@ -422,7 +425,7 @@ def _count(
     )
     fates = {
         "outside_6h": int(settled.silent.sum()),
-        "inland": int((~settled.silent & (zone < 0)).sum()),
+        "inland": int((~settled.silent & inland).sum()),
         "same_zone_hour": table.height - single.height,
         "over_k": single.height - counted.height,
         "counted": counted.height,
@@ -442,7 +445,8 @@ def _remember(
     voucher = _latest(rows.crossing_point >= 0)[last] if groups else last
     vouched = home & (voucher >= rows.stay_start[last]) if groups else home
     named = _latest(rows.from_abroad_at > _NEVER)[last] if groups else last
-    has_named = (named >= np.flatnonzero(rows.first)) if groups else home
+    begins = _latest(rows.first | (rows.state == _ENDED) | rows.from_elsewhere)[last] if groups else last
+    has_named = (named >= begins) if groups else home
     tracks = pl.DataFrame(
         {
             "token": rows.tokens,

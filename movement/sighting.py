@@ -1,13 +1,10 @@
 """A sighting: on which side of the border a token was, and what an accepted row has to say about it.
 
-`side_of` is the rule; `decision_table` is the same rule for every combination that can occur, so that Spark can apply
-it by a lookup and the tests can read it as a table (design.md, section 5).
+`side_of` is the rule, on few enough kinds of rows that Spark can apply it by a lookup (design.md, section 5).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from itertools import product
 
 from ingest.attachment import Domain, EventType
 
@@ -119,9 +116,3 @@ def side_of(event_type: EventType, domain: Domain, serving: Network, previous: N
     if place is Place.INLAND and side is Side.HOME and event_type not in _TELLING_INLAND:
         return Decision(Fate.OUTSIDE_BELT)
     return Decision(Fate.SIGHTING, side)
-
-
-def decision_table() -> Iterator[tuple[EventType, Domain, Network, Network, Place, Decision]]:
-    """`side_of` for every combination of its arguments."""
-    for event_type, domain, serving, previous, place in product(EventType, Domain, Network, Network, Place):
-        yield event_type, domain, serving, previous, place, side_of(event_type, domain, serving, previous, place)

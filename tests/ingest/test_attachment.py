@@ -89,9 +89,13 @@ def test_a_missing_key_refuses_the_row():
         (line(event_time="2026-03-02T05:00:60Z"), Refusal.TIME),
         (line(event_time="1772427600"), Refusal.TIME),
         (line(event_time="2099-01-01T00:00:00Z"), Refusal.FUTURE),
+        (line(event_time="2100-01-01T00:00:00Z", ingest_time="2100-01-01T00:00:00Z"), Refusal.TIME),
+        (line(event_time="0001-01-01T00:00:00Z"), Refusal.TIME),
+        (line(plmn="\ud800"), Refusal.NOT_UTF8),
         (line(event_time="2026-03-02T05:00:07.250001Z"), Refusal.FUTURE),
         (line(event_time="2026-03-02T04:45:07.249Z"), Refusal.LATE),
-        (line(event_time="1970-01-01T00:00:00Z"), Refusal.LATE),
+        (line(event_time="1970-01-01T00:00:00Z"), Refusal.TIME),
+        (line(event_time="2000-01-01T00:00:00Z"), Refusal.LATE),
     ],
 )
 def test_a_row_that_breaks_a_rule_is_refused_by_that_rule(raw, expected):

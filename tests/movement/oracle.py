@@ -50,7 +50,7 @@ def moves_of_token(rows: Collection[tuple[int, int, int]], ground: OracleGround)
     named_at: int | None = None
     for at, cell, side in sorted(set(rows), key=order):
         if side == ENDED:
-            stay, abroad = None, False
+            stay, abroad, named_at = None, False, None
         elif side == ABROAD:
             if stay is not None:
                 last_at, last_cell = stay.sightings[-1]
@@ -59,7 +59,7 @@ def moves_of_token(rows: Collection[tuple[int, int, int]], ground: OracleGround)
         else:
             arrives = abroad and side != HOME_FROM_ELSEWHERE
             if side == HOME_FROM_ELSEWHERE:
-                stay = None
+                stay, named_at = None, None
             if side == HOME_FROM_ABROAD:
                 repeat = named_at is not None and at - named_at <= HOUR
                 named_at = at
@@ -81,6 +81,9 @@ def moves_of_token(rows: Collection[tuple[int, int, int]], ground: OracleGround)
 
 
 def booked_zone(move: Move, ground: OracleGround) -> int:
+    if ground.zone_of_cell[move.cell] < 0:
+        return -1
+
     def crossing_point(cell: int) -> bool:
         return ground.zone_of_cell[cell] in ground.crossing_points
 

@@ -176,6 +176,16 @@ def test_who_lands_inland_has_not_crossed_here():
     assert cells_counted((10, -1, ABROAD), (70, 5, HOME), (100, 0, HOME)) == []
 
 
+def test_a_crossing_point_does_not_vouch_for_who_lands_inland():
+    assert cells_counted((10, -1, ABROAD), (70, 5, HOME), (120, 3, HOME)) == []
+    assert cells_counted((10, 3, HOME), (20, 5, HOME), (40, -1, ABROAD)) == []
+
+
+def test_a_third_country_ends_what_was_named_before():
+    rows = [(10, 0, FROM_ABROAD), (20, -1, ENDED), (65, 2, FROM_ABROAD)]
+    assert cells_counted(*rows) == [(0, 0, ARRIVAL), (1, 1, ARRIVAL)]
+
+
 def test_a_named_foreign_network_is_one_arrival_and_no_invented_departure():
     assert cells_counted((10, 0, HOME), (200, 0, FROM_ABROAD)) == [(3, 0, ARRIVAL)]
     assert cells_counted((10, 0, FROM_ABROAD), (40, 2, FROM_ABROAD), (90, 0, FROM_ABROAD)) == [(0, 0, ARRIVAL)]
