@@ -25,9 +25,9 @@ from geofence.grid import ZoneGrid, ZoneKind, neighbours
 from geofence.locate import LocatedPlan, locate_cells
 from ingest.files import FileFormat
 from jobs.close import SIGHTINGS_PER_BUCKET, advance_on_spark
-from jobs.door import ROW_SCHEMA
+from jobs.door import ROW_SCHEMA, plan_table
 from jobs.milestone import milestones
-from jobs.sight import Source, sight
+from jobs.sight import Sighting, Source, sight
 from jobs.spark import edge_session
 from jobs.tables import EdgeFolder
 from movement.advance import HOUR_MS, Step, advance, empty_carry_over
@@ -38,7 +38,7 @@ from simulator.network import simulate_network
 
 SEED = 1
 DAY = datetime(2026, 6, 24, 20, tzinfo=UTC)
-OWN, ACROSS = "452-04", ("456-01", "456-06")
+OWN, ACROSS, GROUND = "452-04", ("456-01", "456-06"), "bench"
 
 
 def main() -> None:
@@ -120,13 +120,18 @@ def _sight(spark: SparkSession, folder: Path, located: LocatedPlan) -> tuple[Cos
     def work() -> None:
         shutil.rmtree(edge_folder.root, ignore_errors=True)
         sight(
-            spark,
-            Source(folder / "feed", FileFormat.PARQUET),
-            located.cells,
-            Networks(frozenset({OWN}), frozenset(ACROSS)),
-            turn_hour_utc=20,
-            folder=edge_folder,
-            milestone=milestones(None),
+            Sighting(
+                spark=spark,
+                source=Source(folder / "feed", FileFormat.PARQUET),
+                plan=plan_table(spark, located.cells),
+                networks=Networks(frozenset({OWN}), frozenset(ACROSS)),
+                turn_hour_utc=20,
+                ground=GROUND,
+                folder=edge_folder,
+                admission=None,
+                most_refused=0.5,
+                milestone=milestones(None),
+            )
         )
 
     cost, _ = warm(work)
@@ -135,7 +140,7 @@ def _sight(spark: SparkSession, folder: Path, located: LocatedPlan) -> tuple[Cos
 
 def _close(spark: SparkSession, folder: EdgeFolder, located: LocatedPlan, grid: ZoneGrid) -> tuple[Cost, Cost, int]:
     """The busiest hour, closed by Spark and by one process; both from files to counts and carry-over."""
-    manifests = [(folder.manifest(DAY, DAY + timedelta(hours=hour)), hour) for hour in range(24)]
+    manifests = [(folder.manifest(DAY, DAY + timedelta(hours=hour), GROUND), hour) for hour in range(24)]
     manifest, hour = max(manifests, key=lambda entry: sum(file["rows"] for file in entry[0]["files"]))
     paths = [str(folder.sightings / file["path"]) for file in manifest["files"]]
     rows = sum(file["rows"] for file in manifest["files"])

@@ -87,7 +87,7 @@ def run_edge(settings: EdgeSettings, placed: Placed, tell: Callable[[str], None]
     )
     try:
         started = time.perf_counter()
-        run_sight(spark, settings, placed, quiet)
+        run_sight(spark, settings, placed, quiet, now=datetime.now(UTC))
         sighted = time.perf_counter()
         entries = run_close(
             spark,

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes sure that something this project runs on is there: found, else installed where that can be done, else a clear
-# word on how to get it. Usage: deploy/ensure.sh python|java|chromium
+# word on how to get it. Usage: deploy/ensure.sh python|java|maven|chromium
 set -u
 
 say() { printf '%s\n' "$*" >&2; }
@@ -42,8 +42,11 @@ case "${1:-}" in
     java_works || { install openjdk-17-jre-headless && java_works; } || {
       say "Spark needs Java 17, 21 or 25. On Debian or Ubuntu: apt-get install openjdk-17-jre-headless;"
       say "elsewhere install a JDK and set JAVA_HOME."; exit 1; } ;;
+  maven)
+    command -v mvn >/dev/null 2>&1 || install maven || {
+      say "The Kafka jars come by Maven. On Debian or Ubuntu: apt-get install maven"; exit 1; } ;;
   chromium)
     command -v chromium >/dev/null 2>&1 || install chromium || {
       say "The page is tested in a real browser. On Debian or Ubuntu: apt-get install chromium"; exit 1; } ;;
-  *) say "Usage: deploy/ensure.sh python|java|chromium"; exit 2 ;;
+  *) say "Usage: deploy/ensure.sh python|java|maven|chromium"; exit 2 ;;
 esac

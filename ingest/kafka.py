@@ -103,8 +103,9 @@ def ensure_topics(
         NewTopic(releases, 1, replication, config={**durable, "retention.ms": "-1"}),
         NewTopic(refusals, 1, replication, config={**durable, "retention.ms": str(7 * 24 * _HOUR_MS)}),
     ]
-    made = []
-    for name, outcome in _admin(bootstrap, settings).create_topics(wanted, operation_timeout=ANSWER_WITHIN_S).items():
+    # The client has to outlive the answers that it owes.
+    admin, made = _admin(bootstrap, settings), []
+    for name, outcome in admin.create_topics(wanted, operation_timeout=ANSWER_WITHIN_S).items():
         try:
             outcome.result(ANSWER_WITHIN_S)
             made.append(name)

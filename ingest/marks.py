@@ -1,9 +1,9 @@
 """Feed marks: up to when a source has delivered everything, by a trusted clock (design.md, section 4.1)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.attachment import parse_time
@@ -42,19 +42,30 @@ def parse_mark(line: str) -> FeedMark:
 
 
 def read_marks(folder: Path) -> list[FeedMark]:
-    """All marks in the `*.ndjson` files of a folder."""
+    """All marks in the `*.ndjson` files of a folder; a last line that is still being written is left for later."""
     return [
         parse_mark(line)
         for path in sorted(folder.glob("*.ndjson"))
-        for line in path.read_text(encoding="utf-8").splitlines()
+        for line in path.read_text(encoding="utf-8").split("\n")[:-1]
         if line.strip()
     ]
 
 
-def covered_until(marks: Iterable[FeedMark]) -> datetime | None:
-    """The instant up to which every partition of every source has delivered, or None without marks."""
-    latest: dict[tuple[str, int], datetime] = {}
+def covered_until(
+    marks: Iterable[FeedMark], expected: Collection[str] = (), *, not_after: datetime | None = None
+) -> datetime | None:
+    """The instant up to which every partition of every source has delivered; None while one has said nothing.
+
+    `expected` names partitions as `source/number`; without it those that have marks are all there are. A mark from
+    after `not_after` vouches for no more than that.
+    """
+    latest: dict[str, datetime] = dict.fromkeys(expected, _NEVER)
     for mark in marks:
-        key = (mark.source, mark.partition)
-        latest[key] = max(mark.covers_until, latest.get(key, mark.covers_until))
-    return min(latest.values(), default=None)
+        name = f"{mark.source}/{mark.partition}"
+        until = mark.covers_until if not_after is None else min(mark.covers_until, not_after)
+        latest[name] = max(until, latest.get(name, _NEVER))
+    until = min(latest.values(), default=_NEVER)
+    return None if until == _NEVER else until
+
+
+_NEVER = datetime.min.replace(tzinfo=UTC)

@@ -59,14 +59,15 @@ def main() -> None:
     except Exception as error:
         if not _is_expected(error):
             raise
-        _notes.print(f"refused: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        named = f"{error.strerror}: {error.filename}" if isinstance(error, FileNotFoundError) else str(error)
+        _notes.print(f"refused: {named}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
 def _is_expected(error: Exception) -> bool:
     """Whether this is a refusal with a rule in its message, by the names of the project's own errors."""
     rooms = ("ingest.", "geofence.", "movement.", "privacy.", "detector.", "api.", "jobs.", "simulator.")
-    return type(error).__module__.startswith(rooms)
+    return type(error).__module__.startswith(rooms) or isinstance(error, FileNotFoundError)
 
 
 def _report(document: dict[str, Any], as_json: bool) -> None:
@@ -360,27 +361,27 @@ def edge_run(
 def _edge(config: Path | None, *, read: bool = True, close: bool = True) -> dict[str, Any]:
     import os
 
-    from jobs.edge import edge_report, open_edge, place_cells, run_close, run_sight
+    from jobs.edge import edge_report, keep_house, open_edge, place_cells, run_close, run_sight
     from jobs.milestone import milestones
     from jobs.spark import edge_session
+    from jobs.tables import EdgeFolder
 
     settings = _edge_settings(config)
+    folder = EdgeFolder(settings.state)
     milestone = milestones(os.environ.get("TIDEMARK_HOLD"))
-    with _working("Reading grid and cell plan") as tell:
+    with _working("Reading grid and cell plan") as tell, folder.held():
         placed = place_cells(settings)
         edge = open_edge(settings, placed, milestone)
+        entries = [] if settings.replay else keep_house(edge, now=datetime.now(UTC), progress=lambda _: None)
         tell("Starting Spark")
-        spark = edge_session(
-            master=settings.master, scratch=settings.state / "scratch", driver_memory=settings.driver_memory
-        )
+        spark = edge_session(master=settings.master, scratch=folder.scratch, driver_memory=settings.driver_memory)
         try:
             if read:
                 tell("Sighting")
-                run_sight(spark, settings, placed, milestone)
-            entries = []
+                run_sight(spark, settings, placed, milestone, now=datetime.now(UTC))
             if close:
                 tell("Closing hours")
-                entries = run_close(
+                entries += run_close(
                     spark,
                     settings,
                     edge,
@@ -389,6 +390,7 @@ def _edge(config: Path | None, *, read: bool = True, close: bool = True) -> dict
                 )
         finally:
             spark.stop()
+            edge.ledger.close()
     return edge_report(edge, entries)
 
 
@@ -420,12 +422,12 @@ def ledger_show(config: Config = None, as_json: AsJson = False) -> None:
 
 @ledger_app.command("verify")
 def ledger_verify(config: Config = None, as_json: AsJson = False) -> None:
-    """Re-check chain, digests, lineage, policy and budget; exit code 1 if a rule does not hold."""
+    """Re-check chain, digests, lineage, policy, budget and what has left; exit code 1 if a rule does not hold."""
     from dataclasses import asdict
 
-    from jobs.edge import ledger_of
+    from jobs.edge import verify_edge
 
-    verdict = ledger_of(_edge_settings(config)).verify()
+    verdict = verify_edge(_edge_settings(config))
     _report(asdict(verdict), as_json)
     if verdict.faults:
         raise typer.Exit(1)

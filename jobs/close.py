@@ -6,6 +6,7 @@ and releases window P-1. Running it again gives the same bytes; the ledger decid
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +31,7 @@ from movement.advance import (
     empty_carry_over,
 )
 from movement.ground import Ground
-from privacy.ledger import DayClosed, Entry, Ledger, Noise
+from privacy.ledger import DayClosed, Entry, Ledger, LedgerRefused, Noise
 
 SIGHTINGS_PER_BUCKET = 500_000
 _BUCKET_RESULT = "counts binary, carry_over binary, tally binary"
@@ -53,7 +54,8 @@ class Edge:
     ground: Ground
     zone_ids: tuple[str, ...]
     grid_id: str
-    plan_digest: str
+    grid_valid_from: datetime
+    ground_digest: str  # of cell plan, zone grid and networks
     turn_hour_utc: int
     noise: Noise
     milestone: Milestone
@@ -74,29 +76,44 @@ def close_window(spark: SparkSession, edge: Edge, window_start: datetime) -> Ent
         return stored
     day = token_day_start(window_start, edge.turn_hour_utc)
     try:
-        lineage = _open(edge, day)
+        lineage = open_day(edge, day)
+        if edge.folder.outbox(edge.ledger.carrier, window_start).exists():
+            # The ledger is older than what has left: it was restored, and would draw again.
+            edge.ledger.close_day(day, "the ledger does not know a release that has left")
+            raise DayClosed("the ledger does not know a release that has left")
         counts, digest = _settle(spark, edge, day, window_start + HOUR)
     except DayClosed:
-        return edge.ledger.release_null(window_start, cells=edge.cells, turn_hour_utc=edge.turn_hour_utc)
+        return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
     return edge.ledger.release(
         window_start,
         counts,
-        cells=edge.cells,
         turn_hour_utc=edge.turn_hour_utc,
         lineage=lineage,
         carry_over_digest=digest,
-        complete=True,
+        complete=not edge.folder.lost_files(day),
         noise=edge.noise,
     )
 
 
-def _open(edge: Edge, day: datetime) -> str:
+def null_window(edge: Edge, window_start: datetime) -> Entry:
+    """The all-null release of a window that can no longer be told, whatever its day rests on now."""
+    # Closed, or opened with other settings: null is said of the day as it was opened.
+    with suppress(LedgerRefused):
+        open_day(edge, token_day_start(window_start, edge.turn_hour_utc))
+    return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
+
+
+def open_day(edge: Edge, day: datetime) -> str:
+    """The lineage of a token-day, tied to its tables; raises DayClosed or LedgerRefused."""
+    if day < edge.grid_valid_from:
+        raise LedgerRefused("the zone grid is not valid yet on this token-day")
     lineage = edge.ledger.open_day(
         day,
         lineage_on_disk=edge.folder.lineage(day),
         grid_id=edge.grid_id,
-        plan_digest=edge.plan_digest,
+        plan_digest=edge.ground_digest,
         policy=edge.noise.policy,
+        cells=edge.cells,
     )
     if edge.folder.lineage(day) is None:
         edge.folder.write_lineage(day, lineage)
@@ -127,9 +144,9 @@ def _settle(spark: SparkSession, edge: Edge, day: datetime, hour: datetime) -> t
 def _step(spark: SparkSession, edge: Edge, day: datetime, hour: datetime, carry_over: pl.DataFrame) -> Step:
     # After the last hour of a token-day there are no more of its rows: pending movements settle as they stand.
     past_the_turn = hour - day == HOUR * HOURS_IN_DAY
-    manifest = {"files": []} if past_the_turn else edge.folder.manifest(day, hour)
-    frozen = edge.ledger.freeze(day, hour, manifest)
     try:
+        manifest = {"files": []} if past_the_turn else edge.folder.manifest(day, hour, edge.ground_digest)
+        frozen = edge.ledger.freeze(day, hour, manifest)
         paths = edge.folder.check(frozen)
     except TableDamaged as damaged:
         edge.ledger.close_day(day, str(damaged))

@@ -47,6 +47,10 @@ BYSTANDERS = 0.01
 """How many of the people who go nowhere are simulated; those who move all are."""
 
 
+class DemoRefused(ValueError):
+    """The demo cannot run where it was asked to."""
+
+
 @dataclass
 class Stages:
     """Seconds of each stage, told as they pass."""
@@ -66,7 +70,7 @@ class Stages:
 def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> dict[str, Any]:
     """Run the whole way into an empty folder; give the report that `tidemark demo --json` prints."""
     seed = secrets.randbelow(2**31) if seed is None else seed
-    shutil.rmtree(folder, ignore_errors=True)
+    _empty(folder)
     edge_settings, centre_settings = demo_settings(folder)
     stages = Stages(tell)
     border = read_border("VN-KH")
@@ -118,22 +122,22 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
             law=law,
         )
         write_events(_delivered(day, SHOWN_UNTIL), folder / "feed")
-    with stages.stage("spark", "Starting Spark"):
-        placed = place_cells(edge_settings)
-        spark = edge_session(master=edge_settings.master, scratch=edge_settings.state / "scratch")
-    try:
-        quiet = milestones(None)
-        with stages.stage("sight", "Sighting: events to the sightings table"):
-            run_sight(spark, edge_settings, placed, quiet)
-        edge = open_edge(edge_settings, placed, quiet)
-        with stages.stage("close", "Closing the hours: counts, noise, releases"):
-            entries = run_close(spark, edge_settings, edge, now=datetime.now(UTC), progress=lambda _: None)
-        tally = row_tally(EdgeFolder(edge_settings.state))
-    finally:
-        spark.stop()
+    edge_folder, quiet, now = EdgeFolder(edge_settings.state), milestones(None), datetime.now(UTC)
+    with edge_folder.held():
+        with stages.stage("spark", "Starting Spark"):
+            placed = place_cells(edge_settings)
+            spark = edge_session(master=edge_settings.master, scratch=edge_folder.scratch)
+        try:
+            with stages.stage("sight", "Sighting: events to the sightings table"):
+                run_sight(spark, edge_settings, placed, quiet, now=now)
+            edge = open_edge(edge_settings, placed, quiet)
+            with stages.stage("close", "Closing the hours: counts, noise, releases"):
+                entries = run_close(spark, edge_settings, edge, now=now, progress=lambda _: None)
+            tally = row_tally(edge_folder)
+        finally:
+            spark.stop()
     with stages.stage("intake", "Taking the day's releases in at the centre"):
-        folder_of_releases = EdgeFolder(edge_settings.state).releases
-        taken = take_in(store, read_releases(release_files(folder_of_releases)), now=SHOWN_UNTIL)
+        taken = take_in(store, read_releases(release_files(edge_folder.releases)), now=SHOWN_UNTIL)
     with stages.stage("train", "Learning what is usual"):
         for sector_id in sorted({zone.sector_id for zone in grid.zones}):
             store.put_arming(
@@ -189,10 +193,18 @@ def run_demo(folder: Path, *, seed: int | None, tell: Callable[[str], None]) -> 
     }
 
 
+def _empty(folder: Path) -> None:
+    """An empty folder of the demo's own; raises DemoRefused rather than touch another one."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "tidemark.toml").is_file() or _FIRST_LINE not in (folder / "tidemark.toml").read_text():
+            raise DemoRefused("the demo's folder holds something that is not the demo's: name an empty one")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 def demo_settings(folder: Path) -> tuple[EdgeSettings, CentreSettings]:
     """What the demo runs with; the same values are written to `tidemark.toml` in its folder."""
     path = folder / "tidemark.toml"
-    folder.mkdir(parents=True, exist_ok=True)
     path.write_text(_SETTINGS.format(store=(folder / "centre.sqlite").as_posix()), encoding="utf-8")
     settings = read_settings(path)
     assert settings.edge is not None
@@ -226,8 +238,10 @@ def _told(alert: dict[str, Any], digests: set[str]) -> dict[str, Any]:
     return {**told, "rests_on_releases_of_this_run": sorted(digests & set(alert["release_digests"]))}
 
 
-_SETTINGS = """\
-# The demo's settings. Everything in it is simulated.
+_FIRST_LINE = "# The demo's settings. Everything in it is simulated."
+_SETTINGS = (
+    f"{_FIRST_LINE}\n"
+    + """\
 [edge]
 carrier = "carrier-a"
 own_networks = ["452-04"]
@@ -246,3 +260,4 @@ models = "models"
 sign_in = "development"
 accept_lineages = ["live", "replay", "simulated"]
 """
+)

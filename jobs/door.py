@@ -4,7 +4,10 @@ Where which rule is judged: the layout of a JSON line in Python by `parse_line` 
 file by its schema before it is read; all rules on values here, from the same patterns as `judge`.
 """
 
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from pathlib import Path
 
@@ -16,10 +19,12 @@ from pyspark.sql import types as T
 
 from ingest.attachment import (
     CELL_ID_PATTERNS,
+    EARLIEST,
     FIELD_NAMES,
     FIELDS,
     IDENTITY_PATTERN,
     LATENESS,
+    LATEST,
     ROAMING_TYPES,
     SCREENED_FIELDS,
     TEXT_FIELDS,
@@ -42,10 +47,15 @@ PARSED_SCHEMA = T.StructType([*ROW_SCHEMA.fields, T.StructField(_LAYOUT, T.Strin
 
 def read_files(spark: SparkSession, paths: list[Path], file_format: FileFormat) -> DataFrame:
     """The rows of checked files: the contract's columns, times as instants, and the layout's refusal if any."""
-    names = [str(path) for path in paths]
+    names = [_no_pattern(path) for path in paths]
     if file_format is FileFormat.PARQUET:
         return spark.read.schema(ROW_SCHEMA).parquet(*names).withColumn(_LAYOUT, F.lit(None).cast("string"))
     return spark.read.text(names).mapInArrow(parse_lines, PARSED_SCHEMA)
+
+
+def _no_pattern(path: Path) -> str:
+    """The path as Spark takes it for this one file, whatever its name holds."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path))
 
 
 def parse_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -68,8 +78,19 @@ def parse_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
-def refusal() -> Column:
-    """The first rule that a row breaks, in the order of `ingest.attachment.judge`, or null."""
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a live door knows of the true time: no row may be newer than now, none of a day that is deleted already."""
+
+    not_after: datetime
+    not_before: datetime
+
+
+def refusal(admission: Admission | None) -> Column:
+    """The first rule that a row breaks, in the order of `ingest.attachment.judge`, or null.
+
+    A live door judges by the true time as well; a replay's clock is its own rows.
+    """
     rules: list[tuple[Column, Refusal]] = []
     for field in FIELDS:
         if not field.nullable and field.pattern is not None:
@@ -84,22 +105,28 @@ def refusal() -> Column:
     for technology, pattern in CELL_ID_PATTERNS.items():
         grammar = grammar | ((rat == technology.value) & cell_id.rlike(_whole(pattern)))
     event_time, ingest_time = F.col("event_time"), F.col("ingest_time")
-    lateness = F.expr(f"INTERVAL {int(LATENESS.total_seconds())} SECONDS")
+    lateness_us = int(LATENESS.total_seconds()) * 1_000_000
+    bounded = event_time.between(F.lit(EARLIEST), F.lit(LATEST)) & ingest_time.between(F.lit(EARLIEST), F.lit(LATEST))
+    bounded = bounded & (event_time < F.lit(LATEST)) & (ingest_time < F.lit(LATEST))
+    delay_us = F.when(bounded, F.unix_micros(ingest_time) - F.unix_micros(event_time))
     rules += [
         (roaming & (rat.isNotNull() | cell_id.isNotNull()), Refusal.CELL_ON_ROAMING_ROW),
         (~roaming & (rat.isNull() | cell_id.isNull()), Refusal.CELL_MISSING),
         (~roaming & ~grammar, Refusal.CELL_ID),
-        (event_time.isNull() | ingest_time.isNull(), Refusal.TIME),
-        (event_time > ingest_time, Refusal.FUTURE),
-        (ingest_time > event_time + lateness, Refusal.LATE),
+        (event_time.isNull() | ingest_time.isNull() | ~bounded, Refusal.TIME),
+        (delay_us < 0, Refusal.FUTURE),
+        (delay_us > lateness_us, Refusal.LATE),
     ]
+    if admission is not None:
+        rules.append((ingest_time > F.lit(admission.not_after), Refusal.FUTURE))
+        rules.append((event_time < F.lit(admission.not_before), Refusal.LATE))
     broken = [F.when(condition, F.lit(reason.value)) for condition, reason in rules]
     return F.coalesce(F.col(_LAYOUT), *broken)
 
 
-def admit(rows: DataFrame) -> DataFrame:
+def admit(rows: DataFrame, admission: Admission | None = None) -> DataFrame:
     """Every row with the rule that it breaks, or null, as `refusal`."""
-    return rows.withColumn("refusal", refusal()).drop(_LAYOUT)
+    return rows.withColumn("refusal", refusal(admission)).drop(_LAYOUT)
 
 
 def locate(rows: DataFrame, cells: DataFrame) -> DataFrame:

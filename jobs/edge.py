@@ -1,8 +1,10 @@
 """The edge as it runs inside a carrier: sight what came in, close what is due, publish what the ledger holds, delete."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,20 +19,22 @@ from geofence.locate import LocatedPlan, locate_cells
 from ingest.marks import covered_until, read_marks
 from ingest.release import HOUR, canonical_json, format_utc
 from ingest.token_day import DELETE_AFTER, HOURS_IN_DAY, hours_of, token_day_start
-from jobs.close import Edge, close_window
+from jobs.close import Edge, close_window, null_window
+from jobs.door import Admission, plan_table
 from jobs.milestone import Milestone
 from jobs.settings import EdgeSettings
-from jobs.sight import Source, sight
+from jobs.sight import Sighting, Source, sight
 from jobs.tables import EdgeFolder, write_whole
 from movement.ground import make_ground
 from movement.sighting import Networks
-from privacy.ledger import Entry, Ledger
+from privacy.ledger import DayClosed, Entry, Ledger, LedgerRefused, Verdict
 from privacy.mechanism import DiscreteGaussian
 
 ROWS_ARRIVE_WITHIN = timedelta(minutes=15)
 RELEASE_AFTER = timedelta(minutes=80)
 """A window is released this long after its end: 60 min to settle, 15 for late rows, 5 to run."""
 WAIT_FOR_MARKS = timedelta(hours=6)
+_START_OF_TIME = datetime.min.replace(tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
@@ -62,90 +66,161 @@ def open_edge(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> E
         ground=make_ground(cells["zone"].to_numpy(), crossing_points, placed.located.overlaps.to_numpy()),
         zone_ids=tuple(zone.zone_id for zone in placed.grid.zones),
         grid_id=placed.grid.grid_id,
-        plan_digest=placed.located.digest,
+        grid_valid_from=placed.grid.valid_from,
+        ground_digest=ground_digest(settings, placed),
         turn_hour_utc=placed.grid.turn_hour_utc,
         noise=DiscreteGaussian(settings.policy.policy()),
         milestone=milestone,
     )
 
 
-def run_sight(spark: SparkSession, settings: EdgeSettings, placed: Placed, milestone: Milestone) -> None:
-    """Bring everything that the source holds now into the sightings table."""
+def ground_digest(settings: EdgeSettings, placed: Placed) -> str:
+    """`sha256:…` of all that decides what a row says: cell plan and zone grid, own networks and those across."""
+    ground = [placed.located.digest, sorted(settings.own_networks), sorted(settings.networks_across)]
+    return "sha256:" + hashlib.sha256(canonical_json(ground)).hexdigest()
+
+
+def run_sight(
+    spark: SparkSession, settings: EdgeSettings, placed: Placed, milestone: Milestone, *, now: datetime
+) -> None:
+    """Bring everything that the source holds now into the sightings table, and remember how far it had delivered."""
+    # The marks come first: what they vouch for is then there to be read.
+    until = covered(settings, now)
+    folder = EdgeFolder(settings.state)
+    turn = placed.grid.turn_hour_utc
     sight(
-        spark,
-        Source(settings.source, settings.format),
-        placed.located.cells,
-        Networks(frozenset(settings.own_networks), frozenset(settings.networks_across)),
-        turn_hour_utc=placed.grid.turn_hour_utc,
-        folder=EdgeFolder(settings.state),
-        milestone=milestone,
+        Sighting(
+            spark=spark,
+            source=Source(settings.source, settings.format),
+            plan=plan_table(spark, placed.located.cells),
+            networks=Networks(frozenset(settings.own_networks), frozenset(settings.networks_across)),
+            turn_hour_utc=turn,
+            ground=ground_digest(settings, placed),
+            folder=folder,
+            admission=None if settings.replay else Admission(now, token_day_start(now - DELETE_AFTER, turn)),
+            most_refused=settings.most_refused,
+            milestone=milestone,
+        )
     )
+    if until is not None:
+        folder.write_covered_until(until)
 
 
-def covered(settings: EdgeSettings) -> datetime | None:
+def covered(settings: EdgeSettings, now: datetime) -> datetime | None:
     """Up to when the source has delivered: by its feed marks, or for a replay without marks all that its files hold."""
-    if settings.marks is not None:
-        return covered_until(read_marks(settings.marks))
-    return _END_OF_TIME if settings.replay else None
+    if settings.marks is None:
+        return _END_OF_TIME if settings.replay else None
+    not_after = None if settings.replay else now
+    return covered_until(read_marks(settings.marks), settings.sources, not_after=not_after)
 
 
 def run_close(
     spark: SparkSession, settings: EdgeSettings, edge: Edge, *, now: datetime, progress: Callable[[Entry], None]
 ) -> list[Entry]:
-    """Close and publish every due window in order, publish what an earlier run left, delete what has outlived its day.
+    """Close and publish every due window in order, and publish what an earlier run left.
 
-    `now` is the trusted clock; a replay's clock is its feed marks.
+    `now` is the trusted clock; a replay's clock is its feed marks, by which it also deletes. Only what `run_sight` had
+    read counts as delivered.
     """
-    entries = []
-    until = covered(settings)
-    clock = until if settings.replay and until is not None else now
+    until = edge.folder.covered_until
+    if not settings.replay:
+        entries, clock = keep_house(edge, now=now, progress=progress), now
+    else:
+        entries, clock = [], until or _START_OF_TIME
     for entry in edge.ledger.entries(unpublished=True):
         publish(edge, entry)
-    begun = edge.ledger.begun_at(clock) if not settings.replay else None
-    for day in _days(edge, clock):
-        for window in hours_of(day):
-            if edge.ledger.entry(window) is not None or (begun is not None and window < begun):
-                continue
+    for day in _days(edge, clock, live=not settings.replay):
+        for window in _untold(edge, day, clock, live=not settings.replay):
             end = window + HOUR
             if clock - end < RELEASE_AFTER:
                 break
             if until is not None and until - ROWS_ARRIVE_WITHIN >= end + HOUR:
-                entry = close_window(spark, edge, window)
-            elif clock - end >= RELEASE_AFTER + WAIT_FOR_MARKS or _outlived(day, clock):
-                entry = edge.ledger.release_null(window, cells=edge.cells, turn_hour_utc=edge.turn_hour_utc)
+                entry = _close_or_null(spark, edge, window, turned=_turned(day, clock))
+            elif clock - end >= RELEASE_AFTER + WAIT_FOR_MARKS:
+                entry = null_window(edge, window)
             else:
                 break  # Windows are released in order: the next ones wait for this one's marks.
-            publish(edge, entry)
-            entries.append(entry)
-            progress(entry)
-        if _outlived(day, clock):
+            entries.append(_say(edge, entry, progress))
+        if settings.replay and _outlived(day, clock):
             delete_day(edge, day)
     return entries
 
 
-def _days(edge: Edge, clock: datetime) -> list[datetime]:
-    """Every token-day from the first with sightings to the present one: a day without a row is told as well."""
-    seen = edge.folder.token_days()
-    if not seen:
-        return []
-    days = [seen[0]]
-    last = seen[-1] if clock == _END_OF_TIME else max(seen[-1], token_day_start(clock, edge.turn_hour_utc))
-    while days[-1] < last:
-        days.append(days[-1] + HOUR * HOURS_IN_DAY)
-    return days
+def keep_house(edge: Edge, *, now: datetime, progress: Callable[[Entry], None]) -> list[Entry]:
+    """What a live edge owes before anything else and whatever else fails: deletion by the wall clock.
+
+    Tables of every token-day that has outlived its turn by two hours go; its windows that were not told go out as null.
+    """
+    for day in edge.folder.token_days():
+        if _outlived(day, now):
+            delete_day(edge, day)
+    return [
+        _say(edge, null_window(edge, window), progress)
+        for day in _days(edge, now, live=True)
+        if _outlived(day, now)
+        for window in _untold(edge, day, now, live=True)
+    ]
+
+
+def _close_or_null(spark: SparkSession, edge: Edge, window: datetime, *, turned: bool) -> Entry:
+    try:
+        return close_window(spark, edge, window)
+    except DayClosed:
+        raise
+    except LedgerRefused:
+        # Other settings than the day was opened with: within the day somebody must put them back; after its turn
+        # they are the next day's, and this one's last windows can no longer be told.
+        if not turned:
+            raise
+        return null_window(edge, window)
+
+
+def _days(edge: Edge, clock: datetime, *, live: bool) -> list[datetime]:
+    """The token-days that may have windows to tell, oldest first.
+
+    A live edge tells every day of its life, with rows or without: what is said must not depend on there being any. A
+    replay tells the days that its files hold.
+    """
+    day = HOUR * HOURS_IN_DAY
+    if live:
+        begun, newest = edge.ledger.begun_at(clock, edge.turn_hour_utc), edge.ledger.newest_window()
+        first = token_day_start(begun if newest is None else max(begun, newest + HOUR), edge.turn_hour_utc)
+        last = token_day_start(clock, edge.turn_hour_utc)
+    else:
+        seen = edge.folder.token_days()
+        if not seen:
+            return []
+        first, last = seen[0], seen[-1]
+    return [first + day * number for number in range((last - first) // day + 1)]
+
+
+def _untold(edge: Edge, day: datetime, clock: datetime, *, live: bool) -> Iterator[datetime]:
+    """The windows of a token-day of which nothing was said and something still may be, in order."""
+    begun = edge.ledger.begun_at(clock, edge.turn_hour_utc) if live else day
+    for window in hours_of(day):
+        newest = edge.ledger.newest_window()
+        if window >= begun and (newest is None or window > newest):
+            yield window
+
+
+def _say(edge: Edge, entry: Entry, progress: Callable[[Entry], None]) -> Entry:
+    publish(edge, entry)
+    progress(entry)
+    return entry
 
 
 def publish(edge: Edge, entry: Entry) -> None:
-    """Let a stored release leave: a file in the outbox, whole or not at all."""
+    """Let a stored release leave: a file in the outbox, whole or not at all. What has left is never overwritten."""
     edge.milestone("before-publish")
     if not entry.published:
-        name = f"{edge.ledger.carrier}_{entry.document['level']}_{format_utc(entry.window_start).replace(':', '')}.json"
-        write_whole(edge.folder.releases / name, canonical_json(entry.document))
+        path = edge.folder.outbox(edge.ledger.carrier, entry.window_start)
+        if not path.exists():
+            write_whole(path, canonical_json(entry.document))
         edge.ledger.mark_published(entry)
 
 
 def delete_day(edge: Edge, day: datetime) -> None:
-    """Delete a token-day's token-level tables; its windows have all been told, as counts or as null."""
+    """Delete a token-day's token-level tables."""
     edge.folder.delete_day(day)
     edge.ledger.forget_manifests(day)
 
@@ -154,11 +229,30 @@ def _outlived(day: datetime, clock: datetime) -> bool:
     return clock - day >= HOUR * HOURS_IN_DAY + DELETE_AFTER
 
 
+def _turned(day: datetime, clock: datetime) -> bool:
+    return clock - day >= HOUR * HOURS_IN_DAY
+
+
 def ledger_of(settings: EdgeSettings) -> Ledger:
-    """The ledger of an edge; raises LedgerRefused if it was made for another carrier or mode."""
-    return Ledger(
-        EdgeFolder(settings.state).ledger, carrier=settings.carrier, mode="replay" if settings.replay else "live"
-    )
+    """The ledger of an edge; raises LedgerRefused if there is none, or it was made for another carrier or mode."""
+    path = EdgeFolder(settings.state).ledger
+    if not path.is_file():
+        raise LedgerRefused("there is no ledger in this edge's folder yet")
+    return Ledger(path, carrier=settings.carrier, mode="replay" if settings.replay else "live")
+
+
+def verify_edge(settings: EdgeSettings) -> Verdict:
+    """The ledger's own verdict, and whether what has left is what it holds."""
+    ledger, folder = ledger_of(settings), EdgeFolder(settings.state)
+    verdict = ledger.verify()
+    said = {folder.outbox(settings.carrier, entry.window_start).name: entry.digest for entry in ledger.entries()}
+    faults = list(verdict.faults)
+    for path in sorted(folder.releases.glob("*.json")):
+        if path.name not in said:
+            faults.append(f"{path.name}: the ledger does not know this release")
+        elif json.loads(path.read_bytes()).get("digest") != said[path.name]:
+            faults.append(f"{path.name}: another release than the ledger's has left")
+    return replace(verdict, faults=tuple(faults))
 
 
 def edge_report(edge: Edge, entries: Sequence[Entry]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ def push_releases(settings: EdgeSettings, credential: str | None) -> dict[str, A
     """
     if settings.centre_url is None:
         raise PushRefused("edge.centre_url: the centre to push to is not set")
+    centre_at = urlsplit(settings.centre_url)
+    if centre_at.scheme != "https" and centre_at.hostname not in LOOPBACK:
+        raise PushRefused("edge.centre_url: a centre on another machine is reached by https only")
     folder = EdgeFolder(settings.state)
     receipts = settings.state / "receipts"
     waiting = [path for path in sorted(folder.releases.glob("*.json")) if not (receipts / path.name).exists()]
@@ -30,7 +33,10 @@ def push_releases(settings: EdgeSettings, credential: str | None) -> dict[str, A
     with httpx2.Client(base_url=settings.centre_url, timeout=30) as centre:
         for path in waiting:
             headers = {"authorization": f"Bearer {credential or _development(centre, settings)}"}
-            answer = centre.post("/v1/releases", content=path.read_bytes(), headers={**headers, **_JSON})
+            try:
+                answer = centre.post("/v1/releases", content=path.read_bytes(), headers={**headers, **_JSON})
+            except httpx2.TransportError:
+                raise PushRefused("the centre does not answer; what it has not taken waits in the outbox") from None
             if answer.status_code not in (200, 201):
                 refused = {"release": path.name, "status": answer.status_code, "problem": _problem(answer)}
                 break
@@ -42,7 +48,10 @@ def push_releases(settings: EdgeSettings, credential: str | None) -> dict[str, A
 def _development(centre: httpx2.Client, settings: EdgeSettings) -> str:
     if urlsplit(str(settings.centre_url)).hostname not in LOOPBACK:
         raise PushRefused("a credential is needed: --credential or TIDEMARK_CREDENTIAL")
-    answer = centre.post("/dev/sign-in", json={"role": f"carrier:{settings.carrier}"})
+    try:
+        answer = centre.post("/dev/sign-in", json={"role": f"carrier:{settings.carrier}"})
+    except httpx2.TransportError:
+        raise PushRefused("the centre does not answer; what it has not taken waits in the outbox") from None
     if answer.status_code != 200:
         raise PushRefused("the centre has no development sign-in: a credential is needed")
     return str(answer.json()["credential"])

@@ -8,9 +8,9 @@ import os
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from ingest.attachment import PLMN_PATTERN
 from ingest.files import FileFormat
 from privacy.policy import ReleasePolicy
 
@@ -33,10 +34,14 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Plmn = Annotated[str, Field(pattern=rf"^(?:{PLMN_PATTERN})$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
 class PolicySettings(_Section):
     """The release policy; stricter is free, weaker does not start."""
 
-    policy_id: str = "default-1"
+    policy_id: Name = "default-1"
     rho_day: float = 0.0280
     sigma: float = 9.45
     delta: float = 1e-6
@@ -51,9 +56,9 @@ class PolicySettings(_Section):
 class EdgeSettings(_Section):
     """One carrier's edge."""
 
-    carrier: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="the carrier's name at the centre")
-    own_networks: list[str] = Field(min_length=1, description="MCC-MNC of the carrier's own networks")
-    networks_across: list[str] = Field(min_length=1, description="MCC-MNC of the networks across this border")
+    carrier: Name = Field(description="the carrier's name at the centre")
+    own_networks: list[Plmn] = Field(min_length=1, description="MCC-MNC of the carrier's own networks")
+    networks_across: list[Plmn] = Field(min_length=1, description="MCC-MNC of the networks across this border")
     border: str = Field(description="a bundled border's id, or a GeoJSON file with the line")
     zone_grid: Path
     cell_plan: Path
@@ -66,12 +71,22 @@ class EdgeSettings(_Section):
     marks: Path | None = Field(
         default=None, description="folder of feed marks; none: a replay covers what its files hold"
     )
+    sources: list[str] = Field(default=[], description="partitions that must send marks, as `source/number`")
     state: Path = Field(description="the edge's own folder: tables, ledger, releases")
     replay: bool = Field(default=False, description="clock driven by feed marks, releases tagged as a replay")
+    most_refused: float = Field(default=0.5, gt=0, le=1, description="share of bad rows in a batch that stops the edge")
     master: str = "local[*]"
     driver_memory: str = "3g"
     centre_url: str | None = Field(default=None, description="where `release push` sends to")
     policy: PolicySettings = PolicySettings()
+
+    @model_validator(mode="after")
+    def _can_run(self) -> Self:
+        if set(self.own_networks) & set(self.networks_across):
+            raise ValueError("a network is the carrier's own or across the border, not both")
+        if not self.replay and (self.marks is None or not self.sources):
+            raise ValueError("a live edge needs marks, and sources that send them")
+        return self
 
 
 class CentreSettings(_Section):
@@ -124,6 +139,9 @@ def config_path(config: Path | None) -> Path | None:
 def read_settings(config: Path | None = None) -> Settings:
     """The settings; raises SettingsRefused with each setting's name and rule, never the value."""
     path = config_path(config)
+    unknown = [name for name in os.environ if name.startswith("TIDEMARK_") and not _is_known(name)]
+    if unknown:
+        raise SettingsRefused(f"{', '.join(sorted(unknown))}: no such setting")
 
     class Read(Settings):
         @classmethod
@@ -147,6 +165,14 @@ def read_settings(config: Path | None = None) -> Settings:
     except (SettingsError, tomllib.TOMLDecodeError) as refused:
         raise SettingsRefused(str(refused)) from None
     return settings
+
+
+def _is_known(name: str) -> bool:
+    section = name.removeprefix("TIDEMARK_").partition("__")[0].lower()
+    return name in _OTHER_VARIABLES or section in Settings.model_fields
+
+
+_OTHER_VARIABLES = {"TIDEMARK_CONFIG", "TIDEMARK_HOLD", "TIDEMARK_CREDENTIAL", "TIDEMARK_CACHE"}
 
 
 def origins(settings: Settings, config: Path | None = None) -> dict[str, tuple[Any, str]]:

@@ -9,19 +9,24 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlparse
 
-import polars as pl
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, Observation, SparkSession
 
-from ingest.files import PATTERNS, FileFormat, FileRefusal, file_refusal, is_damaged
-from jobs.door import ROW_SCHEMA, admit, decide, locate, plan_table, read_files, sightings, tallies
+from ingest.files import ENDINGS, FileFormat, FileRefusal, file_refusal, is_damaged
+from jobs.door import ROW_SCHEMA, Admission, admit, decide, locate, read_files, sightings, tallies
 from jobs.milestone import Milestone
 from jobs.tables import EdgeFolder, batch_key
 from movement.sighting import Networks
+
+FEWEST_TO_JUDGE = 1000
+"""Rows of a batch below which a share of bad ones says nothing."""
+
+
+class SightStopped(RuntimeError):
+    """The source is not what it should be; nothing more is taken in until a person has looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,45 +38,79 @@ class Source:
 
     def files(self) -> list[Path]:
         """The files that are there now."""
-        return sorted(path for path in self.folder.glob(PATTERNS[self.format]) if not path.name.startswith(("_", ".")))
+        return sorted(
+            path
+            for path in self.folder.iterdir()
+            if path.name.endswith(ENDINGS[self.format]) and not path.name.startswith(("_", "."))
+        )
 
 
-def sight(
-    spark: SparkSession,
-    source: Source,
-    cells: pl.DataFrame,
-    networks: Networks,
-    *,
-    turn_hour_utc: int,
-    folder: EdgeFolder,
-    milestone: Milestone,
-    files_per_batch: int = 64,
-) -> None:
-    """Bring everything that the source holds now into the sightings table, then stop."""
-    plan = plan_table(spark, cells)
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What every batch of a run is sighted with."""
+
+    spark: SparkSession
+    source: Source
+    plan: DataFrame
+    networks: Networks
+    turn_hour_utc: int
+    ground: str  # digest of cell plan, zone grid and networks
+    folder: EdgeFolder
+    admission: Admission | None  # None: a replay
+    most_refused: float  # share of a batch's rows
+    milestone: Milestone
+
+
+def sight(run: Sighting, *, files_per_batch: int = 64) -> None:
+    """Bring everything that the source holds now into the sightings table, then stop.
+
+    Raises SightStopped if too many rows are refused, or if a file that was there has not been read.
+    """
+    there = run.source.files()
+    # Two patterns in one glob: Spark's filter takes alternatives.
+    glob = "*{" + ",".join(ENDINGS[run.source.format]) + "}"
+    stream = (
+        run.spark.readStream.option("maxFilesPerTrigger", files_per_batch)
+        .option("pathGlobFilter", glob)
+        # Spark forgets files a week older than the newest one; ours are never too old to be read, or counted as late.
+        .option("maxFileAge", "36500d")
+    )
+    rows = (
+        stream.schema(ROW_SCHEMA).parquet(str(run.source.folder))
+        if run.source.format is FileFormat.PARQUET
+        else stream.text(str(run.source.folder))
+    )
+
+    stopped: list[SightStopped] = []
 
     def take_in(_: DataFrame, batch: int) -> None:
         # Batch ids begin again when a checkpoint is lost: the batch is named after the files that it reads.
-        files = files_of_batch(folder.checkpoint, batch)
+        files = files_of_batch(run.folder.checkpoint, batch)
         key = batch_key(files)
-        if files and not folder.committed(key):
-            _commit(spark, key, files, source.format, plan, networks, turn_hour_utc, folder, milestone)
+        if files and not run.folder.committed(key):
+            try:
+                _commit(run, key, files)
+            except SightStopped as stop:
+                stopped.append(stop)
+                raise
 
-    stream = spark.readStream.option("maxFilesPerTrigger", files_per_batch).option(
-        "pathGlobFilter", PATTERNS[source.format]
-    )
-    rows = (
-        stream.schema(ROW_SCHEMA).parquet(str(source.folder))
-        if source.format is FileFormat.PARQUET
-        else stream.text(str(source.folder))
-    )
     query = (
         rows.writeStream.foreachBatch(take_in)
-        .option("checkpointLocation", str(folder.checkpoint))
+        .option("checkpointLocation", str(run.folder.checkpoint))
         .trigger(availableNow=True)
         .start()
     )
-    query.awaitTermination()
+    try:
+        query.awaitTermination()
+    except StreamingQueryException:
+        if stopped:
+            raise stopped[0] from None  # Spark would bury the reason under its own
+        raise
+    unread = {path.name for path in there} - run.folder.read_inputs()
+    if unread:
+        raise SightStopped(
+            f"{len(unread)} files of the source were not read: a file is never written again under its name"
+        )
 
 
 def files_of_batch(checkpoint: Path, batch: int) -> list[Path]:
@@ -97,63 +136,61 @@ def _log_offset(checkpoint: Path, batch: int) -> int:
     return int(json.loads(lines[2])["logOffset"])
 
 
-def _commit(
-    spark: SparkSession,
-    key: str,
-    files: list[Path],
-    file_format: FileFormat,
-    plan: DataFrame,
-    networks: Networks,
-    turn_hour_utc: int,
-    folder: EdgeFolder,
-    milestone: Milestone,
-) -> None:
+def _commit(run: Sighting, key: str, files: list[Path]) -> None:
     refused: Counter[str] = Counter()
     readable = []
     for file in files:
-        broken = file_refusal(file, file_format)
+        broken = file_refusal(file, run.source.format)
         if broken is None:
             readable.append(file)
         else:
             refused[broken.value] += 1
-    milestone("before-write")
+    run.milestone("before-write")
     try:
-        tally = _write(spark, key, readable, file_format, plan, networks, turn_hour_utc, folder)
+        tally = _write(run, key, readable)
     except (Py4JJavaError, PySparkException):
-        damaged = {file for file in readable if is_damaged(file, file_format)}
+        damaged = {file for file in readable if is_damaged(file, run.source.format)}
         if not damaged:
             raise
         refused[FileRefusal.DAMAGED.value] += len(damaged)
-        intact = [file for file in readable if file not in damaged]
-        tally = _write(spark, key, intact, file_format, plan, networks, turn_hour_utc, folder)
-    written = folder.adopt(key)
-    milestone("after-write")
-    folder.commit(key, {"files_read": len(files), "files_refused": dict(refused), "rows": tally, "files": written})
+        tally = _write(run, key, [file for file in readable if file not in damaged])
+    _stop_if_too_many_are_bad(tally, run.most_refused)
+    written = run.folder.adopt(key)
+    run.milestone("after-write")
+    record = {
+        "inputs": sorted(file.name for file in files),
+        "files_refused": dict(refused),
+        "lost_files": sum(refused[lost.value] for lost in (FileRefusal.DAMAGED, FileRefusal.GONE)),
+        "rows": tally,
+        "files": written,
+        "ground": run.ground,
+    }
+    run.folder.commit(key, record)
 
 
-def _write(
-    spark: SparkSession,
-    key: str,
-    files: list[Path],
-    file_format: FileFormat,
-    plan: DataFrame,
-    networks: Networks,
-    turn_hour_utc: int,
-    folder: EdgeFolder,
-) -> dict[str, Any]:
+def _stop_if_too_many_are_bad(tally: dict[str, int], most_refused: float) -> None:
+    received = tally.get("received", 0)
+    bad = sum(count for name, count in tally.items() if name.startswith("refused:")) + tally.get("unknown_cell", 0)
+    if received >= FEWEST_TO_JUDGE and bad > most_refused * received:
+        raise SightStopped(
+            f"{bad / received:.0%} of a batch's rows are refused or on unknown cells; edge.most_refused is {most_refused}"
+        )
+
+
+def _write(run: Sighting, key: str, files: list[Path]) -> dict[str, int]:
     """Write the kept rows of the files to the staging folder; give the tallies of the same pass."""
-    staged = folder.staging / key
+    staged = run.folder.staging / key
     shutil.rmtree(staged, ignore_errors=True)
     if not files:
         return {}
     watched = Observation()
     (
-        read_files(spark, files, file_format)
-        .transform(admit)
-        .transform(locate, plan)
-        .transform(decide, networks)
+        read_files(run.spark, files, run.source.format)
+        .transform(admit, run.admission)
+        .transform(locate, run.plan)
+        .transform(decide, run.networks)
         .observe(watched, *tallies())
-        .transform(sightings, turn_hour_utc)
+        .transform(sightings, run.turn_hour_utc)
         .write.partitionBy("token_day", "hour")
         .option("compression", "zstd")
         .parquet(str(staged))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ingest.release import HOUR, Direction, Level, Release, canonical_json, format_utc, seal
-from ingest.token_day import hour_start, token_day_start
+from ingest.token_day import HOURS_IN_DAY, token_day_start
 from privacy.policy import ReleasePolicy
 from privacy.suppression import suppress
 
@@ -28,7 +28,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (carrier TEXT NOT NULL, mode TEXT NOT NULL, begun_at TEXT);
 CREATE TABLE IF NOT EXISTS token_day (
   token_day TEXT PRIMARY KEY, lineage TEXT NOT NULL, grid_id TEXT NOT NULL, plan_digest TEXT NOT NULL,
-  policy TEXT NOT NULL, rho_charged TEXT NOT NULL DEFAULT '0', closed_because TEXT
+  policy TEXT NOT NULL, cells TEXT NOT NULL, rho_charged TEXT NOT NULL DEFAULT '0', closed_because TEXT
 ) STRICT;
 CREATE TABLE IF NOT EXISTS closed_hour (
   hour_start TEXT NOT NULL, token_day TEXT NOT NULL REFERENCES token_day, manifest TEXT NOT NULL,
@@ -121,9 +121,12 @@ class Ledger:
             raise
         self._db.execute("COMMIT")
 
-    def begun_at(self, now: datetime) -> datetime:
-        """The first full hour of this ledger's life; nothing is said of what was before it. Set when first asked."""
-        first = hour_start(now) + HOUR
+    def begun_at(self, now: datetime, turn_hour_utc: int) -> datetime:
+        """The first whole token-day of this ledger's life; nothing is said of what was before it. Set when first asked.
+
+        A ledger that began in the middle of a token-day would count again what a lost one had counted already.
+        """
+        first = token_day_start(now, turn_hour_utc) + HOUR * HOURS_IN_DAY
         with self._transaction():
             self._db.execute("UPDATE meta SET begun_at = coalesce(begun_at, ?)", (format_utc(first),))
             row = self._db.execute("SELECT begun_at FROM meta").fetchone()
@@ -132,28 +135,38 @@ class Ledger:
     # What a token-day rests on
 
     def open_day(
-        self, day_start: datetime, *, lineage_on_disk: str | None, grid_id: str, plan_digest: str, policy: ReleasePolicy
+        self,
+        day_start: datetime,
+        *,
+        lineage_on_disk: str | None,
+        grid_id: str,
+        plan_digest: str,
+        policy: ReleasePolicy,
+        cells: Sequence[tuple[str, Direction]],
     ) -> str:
         """The lineage of a token-day, made when the day is first opened; raises DayClosed or LedgerRefused.
 
         `lineage_on_disk` is the lineage found beside the day's sightings. Both must be new, or both the same: a ledger
         without its tables, or tables without their ledger, have lost the bound that they kept. Before the first hour is
-        closed nothing was counted, so nothing can be lost.
+        closed nothing was counted, so nothing can be lost. `cells` is the whole public grid in the order of its counts.
         """
         day = format_utc(day_start)
-        fixed = (grid_id, plan_digest, canonical_json(policy.document()).decode())
+        fixed = (grid_id, plan_digest, canonical_json(policy.document()).decode(), canonical_json(cells).decode())
         with self._transaction():
             row = self._db.execute(
-                "SELECT lineage, grid_id, plan_digest, policy, closed_because FROM token_day WHERE token_day = ?",
+                "SELECT lineage, grid_id, plan_digest, policy, cells, closed_because FROM token_day WHERE token_day = ?",
                 (day,),
             ).fetchone()
             if row is None:
+                self._refuse_overlap(day_start)
                 lineage = f"{self.mode}-{secrets.token_hex(12)}"
                 lost = None if lineage_on_disk is None else "the ledger does not know the lineage of the tables"
-                self._db.execute("INSERT INTO token_day VALUES (?, ?, ?, ?, ?, '0', ?)", (day, lineage, *fixed, lost))
+                self._db.execute(
+                    "INSERT INTO token_day VALUES (?, ?, ?, ?, ?, ?, '0', ?)", (day, lineage, *fixed, lost)
+                )
             else:
-                lineage, lost = row[0], row[4]
-                if lost is None and row[1:4] != fixed:
+                lineage, lost = row[0], row[5]
+                if lost is None and row[1:5] != fixed:
                     raise LedgerRefused("zone grid, cell plan and policy change only at the turn of the token-day")
                 begun = self._db.execute("SELECT 1 FROM closed_hour WHERE token_day = ? LIMIT 1", (day,)).fetchone()
                 if lost is None and lineage_on_disk != lineage and (begun or lineage_on_disk is not None):
@@ -162,6 +175,13 @@ class Ledger:
         if lost is not None:
             raise DayClosed(lost)
         return str(lineage)
+
+    def _refuse_overlap(self, day_start: datetime) -> None:
+        # Another turn hour would open a day inside a day, and a device-day could be counted in both.
+        span = HOUR * HOURS_IN_DAY
+        around = (format_utc(day_start - span), format_utc(day_start + span))
+        if self._db.execute("SELECT 1 FROM token_day WHERE token_day > ? AND token_day < ? LIMIT 1", around).fetchone():
+            raise LedgerRefused("token-days do not overlap: the turn hour of a ledger stays")
 
     def close_day(self, day_start: datetime, because: str) -> None:
         """Say nothing more of this token-day; the first reason stays."""
@@ -217,7 +237,6 @@ class Ledger:
         window_start: datetime,
         counts: Sequence[int],
         *,
-        cells: Sequence[tuple[str, Direction]],
         turn_hour_utc: int,
         lineage: str,
         carry_over_digest: str,
@@ -226,17 +245,17 @@ class Ledger:
     ) -> Entry:
         """The one release of a window: the stored one, or drawn, suppressed and stored now.
 
-        `counts` are the exact counts over `cells`, the whole public grid in its order. The carry-over digest of the
-        hour after the window, whose close settles it, is recorded in the same transaction.
+        `counts` are the exact counts over the whole public grid, in the order fixed when the day was opened. The
+        carry-over digest of the hour after the window, whose close settles it, is recorded in the same transaction.
         """
-        if len(counts) != len(cells):
-            raise ValueError("counts cover the whole public grid, zeros included")
         day = token_day_start(window_start, turn_hour_utc)
         with self._transaction():
             stored = self._stored(window_start)
             if stored is not None:
                 return stored
-            grid_id, policy = self._may_speak(window_start, day, lineage)
+            grid_id, policy, cells = self._may_speak(window_start, day, lineage)
+            if len(counts) != len(cells):
+                raise ValueError("counts cover the whole public grid, zeros included")
             if policy != noise.policy:
                 raise LedgerRefused("the noise is not that of the policy fixed for this token-day")
             self._charge(day, Fraction(noise.rho), Fraction(policy.rho_level))
@@ -251,30 +270,34 @@ class Ledger:
         assert stored is not None
         return stored
 
-    def release_null(
-        self, window_start: datetime, *, cells: Sequence[tuple[str, Direction]], turn_hour_utc: int
-    ) -> Entry:
-        """The constant release of a window that cannot be told: all null, feed incomplete. It draws and costs nothing."""
+    def release_null(self, window_start: datetime, *, turn_hour_utc: int) -> Entry:
+        """The constant release of a window that cannot be told: all null, feed incomplete. It draws and costs nothing.
+
+        It speaks of the grid, policy and lineage that its token-day was opened with.
+        """
         day = token_day_start(window_start, turn_hour_utc)
         with self._transaction():
             stored = self._stored(window_start)
             if stored is not None:
                 return stored
             row = self._db.execute(
-                "SELECT lineage, grid_id, policy FROM token_day WHERE token_day = ?", (format_utc(day),)
+                "SELECT lineage, grid_id, policy, cells FROM token_day WHERE token_day = ?", (format_utc(day),)
             ).fetchone()
             if row is None:
                 raise LedgerRefused("the token-day was never opened")
-            policy = ReleasePolicy(**json.loads(row[2]))
+            policy, cells = ReleasePolicy(**json.loads(row[2])), json.loads(row[3])
             release = self._seal(window_start, [None] * len(cells), cells, row[1], policy, row[0], complete=False)
             self._insert(window_start, day, release, noisy=None)
         stored = self._stored(window_start)
         assert stored is not None
         return stored
 
-    def _may_speak(self, window_start: datetime, day: datetime, lineage: str) -> tuple[str, ReleasePolicy]:
+    def _may_speak(
+        self, window_start: datetime, day: datetime, lineage: str
+    ) -> tuple[str, ReleasePolicy, list[tuple[str, str]]]:
         row = self._db.execute(
-            "SELECT lineage, grid_id, policy, closed_because FROM token_day WHERE token_day = ?", (format_utc(day),)
+            "SELECT lineage, grid_id, policy, closed_because, cells FROM token_day WHERE token_day = ?",
+            (format_utc(day),),
         ).fetchone()
         if row is None:
             raise LedgerRefused("the token-day was never opened")
@@ -282,12 +305,10 @@ class Ledger:
             raise DayClosed(row[3])
         if row[0] != lineage:
             raise LedgerRefused("the lineage is not that of the token-day")
-        newest = self._db.execute(
-            "SELECT max(window_start) FROM release WHERE carrier = ? AND level = ?", (self.carrier, Level.ZONE_HOUR)
-        ).fetchone()[0]
-        if newest is not None and format_utc(window_start) <= newest:
+        newest = self.newest_window()
+        if newest is not None and window_start <= newest:
             raise LedgerRefused("windows are released in order; this one is older than the newest")
-        return str(row[1]), ReleasePolicy(**json.loads(row[2]))
+        return str(row[1]), ReleasePolicy(**json.loads(row[2])), json.loads(row[4])
 
     def _charge(self, day: datetime, cost: Fraction, granted: Fraction) -> None:
         # One measurement with the day's L2: the level is charged once a token-day, with its first window.
@@ -307,7 +328,7 @@ class Ledger:
         self,
         window_start: datetime,
         values: Sequence[int | None],
-        cells: Sequence[tuple[str, Direction]],
+        cells: Sequence[tuple[str, str]],
         grid_id: str,
         policy: ReleasePolicy,
         lineage: str,
@@ -323,7 +344,7 @@ class Ledger:
                 "mechanism": policy.mechanism(),
                 "lineage": lineage,
                 "counts": [
-                    {"zone_id": zone_id, "direction": direction.value, "value": value}
+                    {"zone_id": zone_id, "direction": direction, "value": value}
                     for (zone_id, direction), value in zip(cells, values, strict=True)
                 ],
                 "feed": {"complete": complete},
@@ -369,6 +390,13 @@ class Ledger:
     def mark_published(self, entry: Entry) -> None:
         """Remember that the release has left."""
         self._db.execute("UPDATE release SET published = 1 WHERE number = ?", (entry.number,))
+
+    def newest_window(self) -> datetime | None:
+        """The newest window that something was said of; what is older and unsaid stays unsaid."""
+        newest = self._db.execute(
+            "SELECT max(window_start) FROM release WHERE carrier = ? AND level = ?", (self.carrier, Level.ZONE_HOUR)
+        ).fetchone()[0]
+        return None if newest is None else datetime.fromisoformat(newest).astimezone(UTC)
 
     def entry(self, window_start: datetime) -> Entry | None:
         """What was said of the window, or None."""

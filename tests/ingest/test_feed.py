@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.files import FileFormat, FileRefusal, file_refusal, is_damaged
-from ingest.marks import FeedMark, MarkRefused, covered_until, parse_mark
+from ingest.files import LONGEST_LINE, FileFormat, FileRefusal, file_refusal, is_damaged
+from ingest.marks import FeedMark, MarkRefused, covered_until, parse_mark, read_marks
 from ingest.token_day import hours_of, token_day_start
 
 AT = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -20,6 +20,21 @@ def test_the_slowest_partition_decides_what_is_covered():
     marks = [FeedMark("core", 0, AT), FeedMark("core", 0, AT + timedelta(hours=2)), FeedMark("register", 0, AT)]
     assert covered_until(marks) == AT
     assert covered_until([]) is None
+
+
+def test_a_source_that_is_expected_and_silent_covers_nothing():
+    assert covered_until([FeedMark("core", 0, AT)], ["core/0", "core/1"]) is None
+    assert covered_until([FeedMark("core", 0, AT)], ["core/0"]) == AT
+
+
+def test_a_mark_from_the_future_vouches_for_no_more_than_now():
+    assert covered_until([FeedMark("core", 0, AT + timedelta(days=900))], not_after=AT) == AT
+
+
+def test_a_mark_that_is_still_being_written_is_left_for_later(tmp_path):
+    line = '{"source": "core", "partition": 0, "covers_until": "2026-03-02T05:00:00Z"}'
+    (tmp_path / "core.ndjson").write_text(line + "\n" + line[:30])
+    assert read_marks(tmp_path) == [FeedMark("core", 0, AT)]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +95,7 @@ def test_a_parquet_file_of_the_contract_is_read(tmp_path):
         {"event_time": pa.int64()},
         {"event_time": pa.timestamp("us", "Asia/Shanghai")},
         {"token": pa.int64()},
+        {"event_time": pa.timestamp("ns", "UTC")},
     ],
 )
 def test_a_parquet_file_with_another_schema_is_refused_whole(tmp_path, changes):
@@ -94,6 +110,18 @@ def test_a_cut_file_is_refused_whole(tmp_path):
     packed = tmp_path / "cut.ndjson.gz"
     packed.write_bytes(gzip.compress(b"{}\n" * 100_000)[:-20])
     assert is_damaged(packed, FileFormat.NDJSON)
+
+
+def test_a_line_that_no_memory_should_hold_refuses_its_file(tmp_path):
+    path = tmp_path / "a.ndjson.gz"
+    path.write_bytes(gzip.compress(b"{}\n" + b" " * (LONGEST_LINE + 1) + b"\n{}\n"))
+    assert file_refusal(path, FileFormat.NDJSON) is FileRefusal.LINE_TOO_LONG
+
+
+def test_a_file_that_is_gone_is_said_to_be_gone_and_a_fault_of_the_disk_rises(tmp_path):
+    assert file_refusal(tmp_path / "a.parquet", FileFormat.PARQUET) is FileRefusal.GONE
+    with pytest.raises(IsADirectoryError):
+        file_refusal(tmp_path, FileFormat.NDJSON)
 
 
 def test_a_byte_order_mark_is_refused(tmp_path):

@@ -210,3 +210,13 @@ def test_a_push_to_another_machine_needs_a_credential(tmp_path):
     (settings.state / "releases" / "a.json").write_text("{}")
     with pytest.raises(PushRefused, match="credential"):
         push_releases(settings, None)
+    with pytest.raises(PushRefused, match="https only"):
+        push_releases(settings.model_copy(update={"centre_url": "http://centre.example"}), "secret")
+
+
+def test_a_centre_that_does_not_answer_leaves_the_outbox_waiting(tmp_path):
+    settings = edge_settings(tmp_path, centre_url="http://127.0.0.1:9")
+    (settings.state / "releases").mkdir(parents=True)
+    (settings.state / "releases" / "a.json").write_text("{}")
+    with pytest.raises(PushRefused, match="waits in the outbox"):
+        push_releases(settings, None)

@@ -22,6 +22,7 @@ zone_grid = "zones.geojson"
 cell_plan = "cells.csv"
 source = "feed"
 state = "state"
+replay = true
 """
 
 
@@ -76,7 +77,8 @@ def test_paths_of_a_settings_file_start_where_it_lies(tmp_path):
     [
         ('colour = "blue"', "edge.colour"),
         ('[edge.policy]\nsecret = "452040123456789"', "edge.policy.secret"),
-        ('replay = "452040123456789"', "edge.replay"),
+        ("driver_memory = 452040123456789", "edge.driver_memory"),
+        ('[edge.policy]\npolicy_id = "no name"', "edge.policy.policy_id"),
         ("turn_hour_utc = 24", "edge.turn_hour_utc"),
     ],
 )
@@ -133,3 +135,42 @@ def test_a_centre_that_is_not_ready_says_what_to_do_first(tmp_path):
     result = command("detect", "--start", "2026-03-02", "--end", "2026-03-03", "--config", path)
     assert result.returncode == 2
     assert "add-grid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("sound", "broken", "rule"),
+    [
+        ('own_networks = ["204-99"]', 'own_networks = ["20499"]', "own_networks"),
+        ('networks_across = ["206-98"]', 'networks_across = ["206-98 "]', "networks_across"),
+        ('networks_across = ["206-98"]', 'networks_across = ["204-99"]', "not both"),
+        ("replay = true", "replay = false", "a live edge needs marks"),
+    ],
+)
+def test_settings_that_would_count_nothing_do_not_start(tmp_path, sound, broken, rule):
+    with pytest.raises(SettingsRefused, match=rule):
+        read_settings(settings_file(tmp_path, EDGE.replace(sound, broken)))
+
+
+def test_a_mistyped_variable_is_not_ignored(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIDEMARK_EGDE__MASTER", "local[1]")
+    with pytest.raises(SettingsRefused, match="TIDEMARK_EGDE__MASTER"):
+        read_settings(settings_file(tmp_path))
+
+
+def test_a_ledger_that_is_not_there_is_not_called_sound(tmp_path):
+    result = command("ledger", "verify", "--config", settings_file(tmp_path))
+    assert result.returncode == 2
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    result = command("demo", "--no-serve", "--folder", tmp_path)
+    assert result.returncode == 2
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    result = command("zones", "check", tmp_path / "none.geojson", "--border", "VN-KH")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr

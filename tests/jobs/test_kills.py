@@ -125,3 +125,5 @@ def test_a_kill_loses_nothing_doubles_nothing_and_says_nothing_twice(point, sour
     assert again["rows"] == report["rows"]
     published = [Release.model_validate_json(file.read_bytes()) for file in sorted(folder.releases.glob("*.json"))]
     assert {format_utc(release.window_start): release.digest for release in published} == after
+    assert not folder.scratch.exists()  # a killed process spills tokens; the next one clears up after it
+    assert not folder.staging.exists()

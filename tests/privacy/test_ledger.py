@@ -37,7 +37,7 @@ def open_ledger(tmp_path, **changes):
 
 
 def open_day(ledger, lineage=None, day=DAY, policy=POLICY, grid=GRID, plan="sha256:p"):
-    return ledger.open_day(day, lineage_on_disk=lineage, grid_id=grid, plan_digest=plan, policy=policy)
+    return ledger.open_day(day, lineage_on_disk=lineage, grid_id=grid, plan_digest=plan, policy=policy, cells=CELLS)
 
 
 def release(ledger, lineage, noise, window=DAY, counts=(200, 0, 60, 10), digest="sha256:c"):
@@ -45,7 +45,6 @@ def release(ledger, lineage, noise, window=DAY, counts=(200, 0, 60, 10), digest=
     return ledger.release(
         window,
         counts,
-        cells=CELLS,
         turn_hour_utc=2,
         lineage=lineage,
         carry_over_digest=digest,
@@ -149,7 +148,7 @@ def test_a_lost_ledger_closes_the_day_and_the_next_day_opens(tmp_path):
     fresh = open_ledger(tmp_path / "restored")
     with pytest.raises(DayClosed):
         open_day(fresh, lineage=lineage)
-    entry = fresh.release_null(DAY, cells=CELLS, turn_hour_utc=2)
+    entry = fresh.release_null(DAY, turn_hour_utc=2)
     assert all(count["value"] is None for count in entry.document["counts"])
     assert entry.document["feed"] == {"complete": False}
     assert open_day(fresh, day=DAY + timedelta(days=1)) != lineage
@@ -192,6 +191,43 @@ def test_the_day_is_charged_once_for_all_its_windows(tmp_path):
     (day,) = ledger.days()
     assert day["rho_charged"] == pytest.approx(noise.rho)
     assert ledger.verify().releases == 24
+
+
+def test_token_days_do_not_overlap(tmp_path):
+    ledger = open_ledger(tmp_path)
+    open_day(ledger)
+    for hours in (-23, -1, 6, 23):
+        with pytest.raises(LedgerRefused, match="overlap"):
+            open_day(ledger, day=DAY + HOUR * hours)
+    assert open_day(ledger, day=DAY + HOUR * 24)
+
+
+def test_a_ledger_speaks_from_its_first_whole_token_day_on(tmp_path):
+    ledger = open_ledger(tmp_path)
+    assert ledger.begun_at(DAY + HOUR * 5, 2) == DAY + HOUR * 24
+    assert ledger.begun_at(DAY + HOUR * 99, 2) == DAY + HOUR * 24
+
+
+def test_noise_of_another_policy_is_refused(tmp_path):
+    noise = CountingNoise(ReleasePolicy(policy_id="stricter", threshold=80))
+    ledger = open_ledger(tmp_path)
+    with pytest.raises(LedgerRefused, match="policy"):
+        release(ledger, open_day(ledger), noise)
+    assert noise.draws == 0
+
+
+def test_counts_that_leave_out_a_cell_are_refused(tmp_path):
+    ledger = open_ledger(tmp_path)
+    with pytest.raises(ValueError, match="whole public grid"):
+        release(ledger, open_day(ledger), CountingNoise(), counts=(200, 0, 60))
+
+
+def test_the_first_reason_for_closing_a_day_stays(tmp_path):
+    ledger = open_ledger(tmp_path)
+    open_day(ledger)
+    ledger.close_day(DAY, "the first")
+    ledger.close_day(DAY, "the second")
+    assert ledger.days()[0]["closed_because"] == "the first"
 
 
 def test_the_first_manifest_of_an_hour_stays(tmp_path):
@@ -290,7 +326,7 @@ class LedgerLife(RuleBasedStateMachine):
     def null_a_window(self):
         if self.ledger.days():
             window = DAY + HOUR * self.hour
-            entry = self.ledger.release_null(window, cells=CELLS, turn_hour_utc=2)
+            entry = self.ledger.release_null(window, turn_hour_utc=2)
             assert self.said.setdefault(window, entry.digest) == entry.digest
 
     @invariant()
