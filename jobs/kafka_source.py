@@ -18,7 +18,8 @@ from pyspark.sql import functions as F
 
 from ingest.attachment import LINE_BYTES
 from ingest.release import canonical_json
-from jobs.door import PARSED_SCHEMA, parse_lines
+from jobs.door import PARSED_SCHEMA
+from jobs.lines import parse_lines
 
 _LOG_APPEND_TIME = 1
 """`timestampType` of a record whose time the broker set."""

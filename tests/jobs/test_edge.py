@@ -294,7 +294,8 @@ def test_rows_and_marks_from_the_future_are_not_believed(spark, tmp_path):
         {**row, "event_time": row["event_time"] + 400 * 24 * HOUR, "ingest_time": row["ingest_time"] + 400 * 24 * HOUR}
         for row in ROWS[:50]
     ]
-    run = LiveRun(spark, tmp_path, ROWS + ahead)
+    run = LiveRun(spark, tmp_path, [])
+    write_parquet(ROWS + ahead, run.settings.source)
     run.covers(DAY + 900 * 24 * HOUR)
     tally = run.sight(DAY + HOUR * 8)
     assert tally["refused:future"] >= 45
