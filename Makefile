@@ -6,7 +6,7 @@ EVIDENCE_ARGS ?=
 PACKAGES := ingest geofence movement privacy detector api jobs simulator
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench evidence openapi images clean
+.PHONY: demo test check bench evidence openapi images kafka kafka-stop clean
 
 .venv/.ready: pyproject.toml uv.lock
 	@python=$$(deploy/ensure.sh python) && $$python -m venv .venv 1>&2
@@ -39,6 +39,16 @@ evidence: .venv/.ready  ## accuracy, privacy and fault figures, with commit, see
 
 openapi: .venv/.ready  ## the committed description of the service
 	@$(BIN)/python -m api.openapi > docs/openapi.json
+
+KAFKA_PORT ?= 9092
+kafka: .venv/.ready  ## a real broker for development on the loopback interface, and Tidemark's topics on it
+	@deploy/ensure.sh java
+	@deploy/kafka/connector.sh >/dev/null
+	@deploy/kafka/broker.sh start --port $(KAFKA_PORT)
+	@$(BIN)/python -c 'from ingest.kafka import ensure_topics; print(*ensure_topics("127.0.0.1:$(KAFKA_PORT)"), sep="\n")'
+
+kafka-stop:  ## stop it; what it holds stays under var/kafka
+	@deploy/kafka/broker.sh stop
 
 clean:  ## what running and building left behind
 	rm -rf var dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -218,7 +218,7 @@ def movements_of(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list
     named_at: int | None = None
     for at, cell, side in rows:
         if side == Side.ENDED:
-            stay, abroad = None, False
+            stay, abroad, named_at = None, False, None
             continue
         if side == Side.ABROAD:
             if stay:
@@ -227,7 +227,7 @@ def movements_of(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list
             continue
         arrives = abroad and side != Side.HOME_FROM_ELSEWHERE
         if side == Side.HOME_FROM_ELSEWHERE:
-            stay = None
+            stay, named_at = None, None
         if side == Side.HOME_FROM_ABROAD and rules.previous_plmn:
             repeat = named_at is not None and at - named_at <= HOUR_MS
             named_at = at
@@ -262,7 +262,7 @@ def cancel(movements: Sequence[Movement], ground: PlainGround, cancelling: Cance
 def zone_booked(movement: Movement, ground: PlainGround, rules: Rules) -> int:
     """The zone that a movement is booked to, or INLAND."""
     zone_of = ground.footprint_zone if rules.footprint_zones else ground.mast_zone
-    if rules.crossing_points:
+    if rules.crossing_points and zone_of[movement.cell] >= 0:
         leaves = movement.direction == DEPARTURE
         for at, cell in reversed(movement.stay) if leaves else movement.stay:
             if abs(at - movement.at) > HOUR_MS:
