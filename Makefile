@@ -6,7 +6,7 @@ EVIDENCE_ARGS ?=
 PACKAGES := ingest geofence movement privacy detector api jobs simulator
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench evidence openapi images kafka kafka-stop clean
+.PHONY: demo test test-kafka check bench evidence openapi kafka kafka-stop clean
 
 .venv/.ready: pyproject.toml uv.lock
 	@python=$$(deploy/ensure.sh python) && $$python -m venv .venv 1>&2
@@ -27,7 +27,12 @@ check: .venv/.ready  ## style, types, import order
 test: .venv/.ready check  ## the whole suite
 	deploy/ensure.sh java
 	deploy/ensure.sh chromium
-	$(BIN)/pytest --doctest-modules $(PACKAGES) tests
+	$(BIN)/pytest --doctest-modules $(PACKAGES) tests --ignore tests/kafka
+
+test-kafka: .venv/.ready  ## the parts for Kafka, on a real broker; not wired into `sight` yet, so not part of `test`
+	deploy/ensure.sh java
+	deploy/ensure.sh maven
+	$(BIN)/pytest tests/kafka
 
 bench: .venv/.ready  ## speeds, as ratios to yardsticks in the same run
 	@deploy/ensure.sh java

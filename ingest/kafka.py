@@ -39,6 +39,7 @@ SCHEMA_VERSION = b"1"
 LONGEST_RELEASE = 1 << 20
 """Bytes of the longest release that is read; a thousand zones need about 150 kB."""
 ANSWER_WITHIN_S = 30.0
+KNOWN_WITHIN_S = 2.0
 
 _TIMESTAMP_TYPE = "message.timestamp.type"
 _LOG_APPEND_TIME = "LogAppendTime"
@@ -118,14 +119,23 @@ def ensure_topics(
 def check_topic(bootstrap: str, topic: str, settings: ClientSettings = NO_SETTINGS) -> Topic:
     """The topic, if its record time is the broker's clock; raises TopicRefused or KafkaUnreachable."""
     admin = _admin(bootstrap, settings)
-    try:
-        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_WITHIN_S)[topic].result()
-        resource = ConfigResource(ResourceType.TOPIC, topic)
-        entries = admin.describe_configs([resource], request_timeout=ANSWER_WITHIN_S)[resource].result()
-    except KafkaException as failed:
-        if _code(failed) == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicRefused(f"topic {topic} does not exist") from None
-        raise KafkaUnreachable(f"topic {topic} could not be described: {_reason(failed)}") from None
+    # A broker may hear of a new topic a moment after the controller has made it.
+    until = time.monotonic() + KNOWN_WITHIN_S
+    while True:
+        try:
+            return _checked(admin, topic)
+        except KafkaException as failed:
+            if _code(failed) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise KafkaUnreachable(f"topic {topic} could not be described: {_reason(failed)}") from None
+            if time.monotonic() > until:
+                raise TopicRefused(f"topic {topic} does not exist") from None
+        time.sleep(0.1)
+
+
+def _checked(admin: AdminClient, topic: str) -> Topic:
+    described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_WITHIN_S)[topic].result()
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    entries = admin.describe_configs([resource], request_timeout=ANSWER_WITHIN_S)[resource].result()
     found = entries[_TIMESTAMP_TYPE].value
     if found != _LOG_APPEND_TIME:
         raise TopicRefused(

@@ -5,14 +5,12 @@ file by its schema before it is read; all rules on values here, from the same pa
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -29,53 +27,30 @@ from ingest.attachment import (
     SCREENED_FIELDS,
     TEXT_FIELDS,
     TIME_FIELDS,
-    AttachmentRefused,
     Domain,
     EventType,
     Refusal,
-    parse_line,
-    parse_time,
 )
 from ingest.files import FileFormat
+from jobs.lines import LAYOUT, parse_lines
 from movement.sighting import Fate, Network, Networks, Place, side_of
 
 _TYPES = {name: T.TimestampType() if name in TIME_FIELDS else T.StringType() for name in FIELD_NAMES}
 ROW_SCHEMA = T.StructType([T.StructField(name, _TYPES[name]) for name in FIELD_NAMES])
-_LAYOUT = "layout_refusal"
-PARSED_SCHEMA = T.StructType([*ROW_SCHEMA.fields, T.StructField(_LAYOUT, T.StringType())])
+PARSED_SCHEMA = T.StructType([*ROW_SCHEMA.fields, T.StructField(LAYOUT, T.StringType())])
 
 
 def read_files(spark: SparkSession, paths: list[Path], file_format: FileFormat) -> DataFrame:
     """The rows of checked files: the contract's columns, times as instants, and the layout's refusal if any."""
     names = [_no_pattern(path) for path in paths]
     if file_format is FileFormat.PARQUET:
-        return spark.read.schema(ROW_SCHEMA).parquet(*names).withColumn(_LAYOUT, F.lit(None).cast("string"))
+        return spark.read.schema(ROW_SCHEMA).parquet(*names).withColumn(LAYOUT, F.lit(None).cast("string"))
     return spark.read.text(names).mapInArrow(parse_lines, PARSED_SCHEMA)
 
 
 def _no_pattern(path: Path) -> str:
     """The path as Spark takes it for this one file, whatever its name holds."""
     return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path))
-
-
-def parse_lines(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Lines of text as the contract's columns; a line whose layout is refused keeps only its reason."""
-    kinds = [pa.timestamp("us", "UTC") if name in TIME_FIELDS else pa.string() for name in FIELD_NAMES]
-    schema = pa.schema([*zip(FIELD_NAMES, kinds, strict=True), (_LAYOUT, pa.string())])
-    nothing = dict.fromkeys(FIELD_NAMES)
-    for batch in batches:
-        rows: list[dict[str, object]] = []
-        # Spark hands the file's bytes on as they are, UTF-8 or not.
-        for line in batch.column(0).view(pa.binary()).to_pylist():
-            try:
-                row: dict[str, object] = dict(parse_line(line))
-            except AttachmentRefused as refused:
-                rows.append({**nothing, _LAYOUT: refused.reason.value})
-                continue
-            for name in TIME_FIELDS:
-                row[name] = parse_time(row[name])  # type: ignore[arg-type]
-            rows.append({**row, _LAYOUT: None})
-        yield pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +96,12 @@ def refusal(admission: Admission | None) -> Column:
         rules.append((ingest_time > F.lit(admission.not_after), Refusal.FUTURE))
         rules.append((event_time < F.lit(admission.not_before), Refusal.LATE))
     broken = [F.when(condition, F.lit(reason.value)) for condition, reason in rules]
-    return F.coalesce(F.col(_LAYOUT), *broken)
+    return F.coalesce(F.col(LAYOUT), *broken)
 
 
 def admit(rows: DataFrame, admission: Admission | None = None) -> DataFrame:
     """Every row with the rule that it breaks, or null, as `refusal`."""
-    return rows.withColumn("refusal", refusal(admission)).drop(_LAYOUT)
+    return rows.withColumn("refusal", refusal(admission)).drop(LAYOUT)
 
 
 def locate(rows: DataFrame, cells: DataFrame) -> DataFrame:

@@ -26,7 +26,10 @@ java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 pid() { cat "$folder/broker.pid" 2>/dev/null || true; }
 runs() { # the recorded process is there and is this folder's broker, not a later process with its number
   local number; number=$(pid)
-  [ -n "$number" ] && ps -p "$number" -o args= 2>/dev/null | grep -qF "kafka.Kafka $folder/server.properties"
+  [ -n "$number" ] || return 1
+  # -ww: without it a COLUMNS in the environment cuts the line.
+  case "$(ps -ww -p "$number" -o args= 2>/dev/null)" in *"kafka.Kafka $folder/server.properties"*) return 0 ;; esac
+  return 1
 }
 
 start() {

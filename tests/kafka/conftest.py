@@ -1,6 +1,7 @@
 """One real broker and one Spark session with the Kafka connector for all tests here."""
 
 import os
+import socket
 import subprocess
 
 import pytest
@@ -14,6 +15,8 @@ def broker(tmp_path_factory):
     started.run("start")
     yield started
     started.run("stop")
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", started.port), timeout=5)
 
 
 @pytest.fixture
