@@ -37,6 +37,9 @@ def edge_session(*, master: str, scratch: Path, driver_memory: str = "3g") -> Sp
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", "200000")
         .config("spark.sql.streaming.minBatchesToRetain", "10")
         .config("spark.python.worker.reuse", "true")
-        .config("spark.driver.extraJavaOptions", f"-XX:+UseParallelGC -XX:-DontCompileHugeMethods -Djava.io.tmpdir={scratch}")
+        .config(
+            "spark.driver.extraJavaOptions",
+            f"-XX:+UseParallelGC -XX:-DontCompileHugeMethods -Djava.io.tmpdir={scratch}",
+        )
         .getOrCreate()
     )
