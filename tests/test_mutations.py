@@ -72,8 +72,8 @@ MUTATIONS = [
     Mutation(
         "the order of windows",
         "privacy/ledger.py",
-        "format_utc(window_start) <= newest",
-        "False",
+        "window_start <= newest:",
+        "False:",
         "tests/privacy/test_ledger.py::test_windows_are_released_in_order",
     ),
     Mutation(
@@ -82,6 +82,27 @@ MUTATIONS = [
         "if row[0] != lineage:",
         "if False:",
         "tests/privacy/test_ledger.py::test_another_lineage_may_not_speak",
+    ),
+    Mutation(
+        "token-days that do not overlap",
+        "privacy/ledger.py",
+        "self._refuse_overlap(day_start)",
+        "pass",
+        "tests/privacy/test_ledger.py::test_token_days_do_not_overlap",
+    ),
+    Mutation(
+        "a ledger's first whole token-day",
+        "privacy/ledger.py",
+        "first = token_day_start(now, turn_hour_utc) + HOUR * HOURS_IN_DAY",
+        "first = token_day_start(now, turn_hour_utc)",
+        "tests/privacy/test_ledger.py::test_a_ledger_speaks_from_its_first_whole_token_day_on",
+    ),
+    Mutation(
+        "who lands inland",
+        "movement/advance.py",
+        "placed = ~settled.silent & ~inland",
+        "placed = ~settled.silent & (zone >= 0)",
+        "tests/movement/test_advance.py::test_a_crossing_point_does_not_vouch_for_who_lands_inland",
     ),
     Mutation(
         "the budget",
