@@ -97,10 +97,76 @@ class PublishedCount(Contract):
     release_digest: Digest
 
 
-class CountPage(Page):
-    """Published counts by window, carrier, zone and direction."""
+class PublishedDayCount(Contract):
+    """What one carrier published of a sector's or the border's belts or crossing points over a token-day."""
 
-    items: tuple[PublishedCount, ...]
+    carrier: Name
+    sector_id: Annotated[StrictStr | None, Field(description="null: the whole border")]
+    kind: Literal["belt", "crossing_point"]
+    direction: Direction
+    window_start: UtcHour
+    window_end: UtcHour
+    value: Annotated[StrictInt | None, Field(description="null: below the threshold, which is not zero")]
+    state: Literal["published", "below_threshold"]
+    interval: Annotated[tuple[float, float] | None, Field(description="value -/+ 1.96 sigma; never below 0")]
+    sigma: Annotated[float, Field(description="of this estimate, which joins the day's own draw with its hours")]
+    threshold: StrictInt
+    feed_complete: StrictBool
+    simulated: StrictBool
+    release_digest: Digest
+
+
+class CountPage(Page):
+    """Published counts of one level by window, carrier, place and direction."""
+
+    level: Level
+    items: tuple[PublishedCount, ...] | tuple[PublishedDayCount, ...]
+
+
+class Bounded(Contract):
+    """A number of movements with its 95 % bounds; `value` null means that only the bounds are known."""
+
+    value: float | None
+    sd: float
+    at_least: float
+    at_most: Annotated[float | None, Field(description="null: a carrier said nothing, so it may be anything")]
+
+
+class Estimate(Contract):
+    """One sector's or the border's belts or crossing points over a token-day and all carriers."""
+
+    sector_id: Annotated[StrictStr | None, Field(description="null: the whole border")]
+    kind: Literal["belt", "crossing_point"]
+    direction: Direction
+    window_start: UtcHour
+    window_end: UtcHour
+    counted: Annotated[Bounded, Field(description="the carriers' counts added up")]
+    market: Annotated[Bounded | None, Field(description="the same for everybody; null: a market factor is missing")]
+    carriers_expected: StrictInt
+    carriers_present: StrictInt
+    suppressed: Annotated[StrictInt, Field(description="carriers that were below their threshold")]
+    complete: StrictBool
+    simulated: StrictBool
+
+
+class MarketFactorAnswer(Contract):
+    """For how many movements of everybody one counted movement of a carrier stands: who says so, since when, why."""
+
+    carrier: Name
+    factor: float
+    factor_sd: float
+    valid_from: UtcHour
+    proposed_by: StrictStr
+    approved_by: Annotated[StrictStr, Field(description="empty: no second name yet")]
+    reason: StrictStr
+
+
+class EstimateAnswer(Answer):
+    """Token-days over all carriers, for planning. No alert rests on any of this."""
+
+    level: Literal["sector-day", "border-day"]
+    factors: tuple[MarketFactorAnswer, ...]
+    items: tuple[Estimate, ...]
 
 
 State = Literal["usual", "unusual", "unusual_drop", "below_threshold", "degraded", "no_coverage", "not_judged"]
@@ -182,19 +248,24 @@ class LedgerLevel(Contract):
     releases: StrictInt
     lineages: Annotated[StrictInt, Field(description="runs of the mechanism over the day; more than one costs again")]
     rho: float
-    sigma: float
+    sigma: Annotated[float, Field(description="standard deviation of the published values")]
+    noise_sigma: Annotated[float, Field(description="standard deviation of the noise drawn")]
     threshold: StrictInt
     k: StrictInt
     delta: float
     policy_ids: tuple[Name, ...]
 
 
-class LedgerDigest(Contract):
-    """One release by its digest."""
+class LedgerRelease(Contract):
+    """One release by its digest: whose policy it was made under, and how much of it was not said."""
 
     level: Level
     window_start: UtcHour
     digest: Digest
+    policy_id: Name
+    cells: StrictInt
+    suppressed: StrictInt
+    feed_complete: StrictBool
 
 
 class LedgerDay(Contract):
@@ -206,20 +277,112 @@ class LedgerDay(Contract):
     simulated: StrictBool
     releases: StrictInt
     incomplete_feeds: StrictInt
+    incidents: Annotated[StrictInt, Field(description="tries to say something else of a window; all were refused")]
     cells: StrictInt
     suppressed: StrictInt
     suppressed_share: float
     rho_spent: float
     rho_day: float
+    epsilon_spent: Annotated[float, Field(description="of one device, at the day's delta, by the Gaussian curve")]
     within_budget: StrictBool
+    grid_ids: tuple[Digest, ...]
+    lineages: tuple[Name, ...]
     levels: tuple[LedgerLevel, ...]
-    digests: tuple[LedgerDigest, ...]
+    digests: tuple[LedgerRelease, ...]
+
+
+class LedgerPolicyLevel(Contract):
+    """How one level's counts are blurred and suppressed."""
+
+    level: Level
+    rho: float
+    sigma: Annotated[float, Field(description="standard deviation of the noise drawn")]
+    threshold: StrictInt
+
+
+class LedgerPolicy(Contract):
+    """A release policy as a carrier's releases state it, from the token-day on which it took effect."""
+
+    carrier: Name
+    policy_id: Name
+    takes_effect: UtcHour
+    last_token_day: UtcHour
+    previous: Annotated[Name | None, Field(description="the policy that it followed; null for the first")]
+    rho_day: float
+    epsilon_day: Annotated[float, Field(description="of one device-day, at delta, by the Gaussian curve")]
+    delta: float
+    k: Annotated[StrictInt, Field(description="movements counted per direction and token-day")]
+    levels: tuple[LedgerPolicyLevel, ...]
+
+
+class Promise(Contract):
+    """What every policy keeps at least, whoever runs this."""
+
+    rho_day: float
+    delta: float
+    epsilon_day: float
+    k: Annotated[StrictInt, Field(description="movements counted per direction and token-day, at most")]
+    threshold: Annotated[StrictInt, Field(description="noisy zone-hour values below it are never published")]
+    threshold_day: Annotated[StrictInt, Field(description="noisy day values below it are never published")]
+
+
+class CompositionRow(Contract):
+    """What the promise means over days, carriers, or a group that moves as one: at most, at the policy's bound."""
+
+    days: StrictInt
+    carriers: StrictInt
+    group: StrictInt
+    rho: float
+    epsilon: float
+
+
+class Composition(Contract):
+    """How the cost of token-days adds up, for the weakest policy that the promise allows; a stricter one costs less."""
+
+    policy_id: Name
+    rho_day: float
+    delta: Annotated[float, Field(description="one delta for each row as a whole")]
+    method: StrictStr
+    rows: tuple[CompositionRow, ...]
+
+
+class CarrierLedger(Contract):
+    """Where a carrier publishes its own ledger."""
+
+    carrier: Name
+    href: StrictStr
+
+
+class Verification(Contract):
+    """How anyone checks this page against the carriers' own ledgers."""
+
+    verifier: Annotated[StrictStr | None, Field(description="one file of plain Python, served here")]
+    verifier_sha256: StrictStr | None
+    command: StrictStr
+    carrier_ledgers: tuple[CarrierLedger, ...]
+
+
+class NoticeAnswer(Contract):
+    """Who runs this, whom to complain to, how to opt out, and when it ends. Null: the operator has not said."""
+
+    operator: StrictStr | None
+    complaints: StrictStr | None
+    authority: StrictStr | None
+    opt_out: StrictStr | None
+    ends_on: Annotated[StrictStr | None, Field(description="the last day of this deployment, ISO 8601")]
+    ended: StrictBool
 
 
 class LedgerPage(Page):
     """The privacy ledger, newest token-days first."""
 
     unit: StrictStr
+    since: Annotated[UtcHour | None, Field(description="token-days that began before it were not asked for")]
+    promise: Promise
+    policies: Annotated[tuple[LedgerPolicy, ...], Field(description="every policy that was in force, oldest first")]
+    composition: Composition
+    verification: Verification
+    notice: NoticeAnswer
     items: tuple[LedgerDay, ...]
 
 

@@ -13,7 +13,7 @@ from api.identity import DevelopmentSignIn
 from api.intake import ReleaseRefused
 from api.problems import on_http_exception, on_invalid_request, on_release_refused
 from api.rim import Rim
-from api.routes import alerts, counts, ledger, releases, service, zones
+from api.routes import alerts, counts, estimates, ledger, releases, service, zones
 from api.settings import ApiSettings
 from api.store import Store
 
@@ -63,7 +63,7 @@ def assemble(settings: ApiSettings) -> FastAPI:
     app.add_middleware(Rim, loopback_only=in_development, body_limit_bytes=settings.body_limit_bytes)
     app.state.settings = settings
     app.state.sign_in = DevelopmentSignIn(settings.credential_clock) if in_development else None
-    routers = [rooms.router for rooms in (alerts, counts, releases, zones, ledger, service)]
+    routers = [rooms.router for rooms in (alerts, counts, estimates, releases, zones, ledger, service)]
     for router in routers:
         app.include_router(router)
     if in_development:

@@ -90,6 +90,7 @@ ALERT_ANSWER: dict[str, Any] = {
     **_STANDING,
 }
 COUNT_PAGE: dict[str, Any] = {
+    "level": "zone-hour",
     "items": [
         {
             "carrier": "carrier-a",
@@ -128,6 +129,52 @@ COUNT_PAGE: dict[str, Any] = {
     ],
     "next_cursor": None,
     "links": [{"rel": "self", "href": "/v1/counts?zone_id=belt-07"}],
+    **_STANDING,
+}
+ESTIMATE_ANSWER: dict[str, Any] = {
+    "level": "sector-day",
+    "factors": [
+        {
+            "carrier": carrier,
+            "factor": 1.25,
+            "factor_sd": 0.08,
+            "valid_from": "2026-01-01T20:00:00Z",
+            "proposed_by": "statistics desk",
+            "approved_by": "planning desk",
+            "reason": "subscriptions of 2025 as published by the regulator: 80 % of the market",
+        }
+        for carrier in ("carrier-a", "carrier-b")
+    ],
+    "items": [
+        {
+            "sector_id": "sector-2",
+            "kind": "belt",
+            "direction": "arrival",
+            "window_start": "2026-03-01T20:00:00Z",
+            "window_end": "2026-03-02T20:00:00Z",
+            "counted": {"value": 1840.0, "sd": 49.1, "at_least": 1743.8, "at_most": 1936.2},
+            "market": {"value": 2300.0, "sd": 159.5, "at_least": 1987.4, "at_most": 2612.6},
+            "carriers_expected": 2,
+            "carriers_present": 2,
+            "suppressed": 0,
+            "complete": True,
+            "simulated": True,
+        },
+        {
+            "sector_id": "sector-2",
+            "kind": "belt",
+            "direction": "departure",
+            "window_start": "2026-03-01T20:00:00Z",
+            "window_end": "2026-03-02T20:00:00Z",
+            "counted": {"value": None, "sd": 49.1, "at_least": 452.0, "at_most": 766.2},
+            "market": {"value": None, "sd": 81.5, "at_least": 532.2, "at_most": 997.2},
+            "carriers_expected": 2,
+            "carriers_present": 2,
+            "suppressed": 1,
+            "complete": True,
+            "simulated": True,
+        },
+    ],
     **_STANDING,
 }
 EXPECTATION_PAGE: dict[str, Any] = {
@@ -198,6 +245,50 @@ ZONE_COLLECTION: dict[str, Any] = {
 }
 LEDGER_PAGE: dict[str, Any] = {
     "unit": "all events of one token in one token-day at one carrier; token-days and carriers add up",
+    "since": None,
+    "promise": {
+        "rho_day": 0.028,
+        "delta": 1e-6,
+        "epsilon_day": 1.0,
+        "k": 2,
+        "threshold": 50,
+        "threshold_day": 150,
+    },
+    "policies": [
+        {
+            "carrier": "carrier-a",
+            "policy_id": "policy-1",
+            "takes_effect": "2026-03-01T20:00:00Z",
+            "last_token_day": "2026-03-01T20:00:00Z",
+            "previous": None,
+            "rho_day": 0.028,
+            "epsilon_day": 1.0,
+            "delta": 1e-6,
+            "k": 2,
+            "levels": [{"level": "zone-hour", "rho": 0.0224, "sigma": 9.45, "threshold": 50}],
+        }
+    ],
+    "composition": {
+        "policy_id": "default-1",
+        "rho_day": 0.028,
+        "delta": 1e-6,
+        "method": "dp-accounting's privacy loss distributions",
+        "rows": [{"days": 30, "carriers": 1, "group": 1, "rho": 0.84, "epsilon": 6.59}],
+    },
+    "verification": {
+        "verifier": "/verify_ledger.py",
+        "verifier_sha256": "5d" * 32,
+        "command": "python verify_ledger.py LEDGER RELEASES --centre PAGES",
+        "carrier_ledgers": [{"carrier": "carrier-a", "href": "https://carrier-a.example/ledger.json"}],
+    },
+    "notice": {
+        "operator": "Border Command South",
+        "complaints": "privacy@border-command.example",
+        "authority": "Data protection authority",
+        "opt_out": "Ask your carrier; it leaves your SIM out before any token is made.",
+        "ends_on": "2026-12-31",
+        "ended": False,
+    },
     "items": [
         {
             "carrier": "carrier-a",
@@ -206,12 +297,16 @@ LEDGER_PAGE: dict[str, Any] = {
             "simulated": True,
             "releases": 1,
             "incomplete_feeds": 0,
+            "incidents": 0,
             "cells": 2,
             "suppressed": 1,
             "suppressed_share": 0.5,
             "rho_spent": 0.0224,
             "rho_day": 0.028,
+            "epsilon_spent": 0.89,
             "within_budget": True,
+            "grid_ids": [GRID_ID],
+            "lineages": ["simulated-5c1f"],
             "levels": [
                 {
                     "level": "zone-hour",
@@ -219,13 +314,24 @@ LEDGER_PAGE: dict[str, Any] = {
                     "lineages": 1,
                     "rho": 0.0224,
                     "sigma": 9.45,
+                    "noise_sigma": 9.45,
                     "threshold": 50,
                     "k": 2,
                     "delta": 1e-6,
                     "policy_ids": ["policy-1"],
                 }
             ],
-            "digests": [{"level": "zone-hour", "window_start": "2026-03-02T05:00:00Z", "digest": RELEASE["digest"]}],
+            "digests": [
+                {
+                    "level": "zone-hour",
+                    "window_start": "2026-03-02T05:00:00Z",
+                    "digest": RELEASE["digest"],
+                    "policy_id": "policy-1",
+                    "cells": 2,
+                    "suppressed": 1,
+                    "feed_complete": True,
+                }
+            ],
         }
     ],
     "next_cursor": None,

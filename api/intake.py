@@ -14,7 +14,8 @@ from typing import Any, Literal, NoReturn
 from pydantic import ValidationError
 
 from api.store import Store, Stored, ZoneGridRecord, grid_in_force
-from ingest.release import Direction, Release
+from ingest.release import SHAPE_TAGS, Level, Mechanism, Release
+from privacy.policy import MAX_DELTA, MAX_K, MAX_RHO_DAY, MIN_THRESHOLD, MIN_THRESHOLD_DAY, SHARES
 
 BODY_LIMIT_BYTES = 2_000_000
 SETTLED_AFTER = timedelta(minutes=75)
@@ -22,6 +23,7 @@ SETTLED_AFTER = timedelta(minutes=75)
 
 _NUMBER_LENGTH = 18
 _RHO_TOLERANCE = 0.01
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +53,34 @@ class ReleaseFloor:
     ValueError: threshold is weaker than the design's floor
     """
 
-    rho_day: float = 0.0280
-    threshold: int = 50
-    k: int = 2
+    rho_day: float = MAX_RHO_DAY
+    threshold: int = MIN_THRESHOLD
+    threshold_day: int = MIN_THRESHOLD_DAY
+    k: int = MAX_K
     sigma: float = 9.45
-    delta: float = 1e-6
+    sigma_day: float = 37.8
+    delta: float = MAX_DELTA
 
     def __post_init__(self) -> None:
         for name, weaker in (
-            ("rho_day", self.rho_day > 0.0280),
-            ("threshold", self.threshold < 50),
-            ("k", self.k > 2),
+            ("rho_day", self.rho_day > MAX_RHO_DAY),
+            ("threshold", self.threshold < MIN_THRESHOLD),
+            ("threshold_day", self.threshold_day < MIN_THRESHOLD_DAY),
+            ("k", self.k > MAX_K),
             ("sigma", self.sigma < 9.45),
-            ("delta", self.delta > 1e-6),
+            ("sigma_day", self.sigma_day < 37.8),
+            ("delta", self.delta > MAX_DELTA),
         ):
             if weaker:
                 raise ValueError(f"{name} is weaker than the design's floor")
+
+    def threshold_at(self, level: Level) -> int:
+        """The least threshold of a level."""
+        return self.threshold if level is Level.ZONE_HOUR else self.threshold_day
+
+    def sigma_at(self, level: Level) -> float:
+        """The least noise of a level."""
+        return self.sigma if level is Level.ZONE_HOUR else self.sigma_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +137,7 @@ def faults_of(errors: Iterable[Mapping[str, Any]], *, skip: int = 0) -> list[Fau
     """
     faults = []
     for error in errors:
-        place = [str(part) for part in error["loc"][skip:]]
+        place = [str(part) for part in error["loc"][skip:] if part not in SHAPE_TAGS]
         rule = error["type"]
         if rule == "extra_forbidden":
             place, rule = place[:-1], "unknown_field"
@@ -232,34 +246,51 @@ def _admit(
 
 
 def _hold_floor(release: Release, floor: ReleaseFloor) -> None:
-    mechanism = release.mechanism
+    mechanism, level = release.mechanism, release.level
+    share = SHARES[level] * mechanism.rho_day
     faults = [
         Fault(f"/mechanism/{name}", rule)
         for name, weaker, rule in (
             ("rho_day", mechanism.rho_day > floor.rho_day, "at most the policy's rho"),
-            ("rho_level", mechanism.rho_level > mechanism.rho_day, "at most the day's rho"),
+            ("rho_level", mechanism.rho_level > share + _ROUNDING, "at most the level's share of the day's rho"),
             ("delta", mechanism.delta > floor.delta, "at most the policy's delta"),
             ("k", mechanism.k > floor.k, "at most the policy's k"),
-            ("threshold", mechanism.threshold < floor.threshold, "at least the policy's threshold"),
-            ("sigma", mechanism.sigma < floor.sigma, "at least the policy's sigma"),
+            ("threshold", mechanism.threshold < floor.threshold_at(level), "at least the policy's threshold"),
+            (_noise_name(level), mechanism.drawn_sigma < floor.sigma_at(level), "at least the policy's sigma"),
         )
         if weaker
     ]
     if faults:
         raise ReleaseRefused("weaker_mechanism", *faults)
-    # k movements per direction touch 2 k cells by 1 each, so the noise itself costs 2 k / (2 sigma^2).
-    if mechanism.rho_level < (1 - _RHO_TOLERANCE) * mechanism.k / mechanism.sigma**2:
+    if mechanism.rho_level < (1 - _RHO_TOLERANCE) * noise_cost(level, mechanism):
         raise ReleaseRefused(
             "mechanism_inconsistent", Fault("/mechanism/rho_level", "not less than k and sigma together cost")
         )
 
 
+def _noise_name(level: Level) -> str:
+    return "sigma" if level is Level.ZONE_HOUR else "noise_sigma"
+
+
+def noise_cost(level: Level, mechanism: Mechanism) -> float:
+    """What the noise stated costs a token-day in zCDP: L2^2 / (2 sigma^2).
+
+    k movements per direction touch 2 k zone-hours by 1 each, but one cell of a day level and direction by k.
+    """
+    square_l2 = 2 * mechanism.k if level is Level.ZONE_HOUR else 2 * mechanism.k**2
+    return square_l2 / (2 * mechanism.drawn_sigma**2)
+
+
 def _whole_grid(release: Release, grid: ZoneGridRecord) -> None:
     # The contract has refused doubles already.
-    if any(count.zone_id not in grid.zone_ids for count in release.counts):
+    cells = grid.cells(release.level)
+    if any(count.cell not in cells for count in release.counts):
         raise ReleaseRefused("unknown_zone", Fault("/counts", "zones of the grid only"))
-    if len(release.counts) != len(grid.zone_ids) * len(Direction):
+    if len(release.counts) != len(cells):
         raise ReleaseRefused("missing_zone", Fault("/counts", "every zone and direction of the grid"))
+    start = release.window_start
+    if release.level is not Level.ZONE_HOUR and grid.token_day_start(start) != start:
+        raise ReleaseRefused("not_a_token_day", Fault("/window_start", "a day level speaks of a whole token-day"))
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

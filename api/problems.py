@@ -49,6 +49,7 @@ PROBLEMS: Mapping[str, tuple[int, str]] = {
     "grid_not_in_force": (422, "The zone grid was not in force in this window."),
     "unknown_zone": (422, "A zone is not in the grid."),
     "missing_zone": (422, "A zone of the grid is missing."),
+    "not_a_token_day": (422, "A day level speaks of a whole token-day."),
     "server_fault": (500, "Something went wrong on our side."),
     "not_ready": (503, "The store does not answer."),
 }

@@ -128,7 +128,10 @@ release = Table(
     Column("grid_id", _DIGEST, ForeignKey("zone_grid.grid_id"), nullable=False),
     Column("digest", _DIGEST, nullable=False),
     Column("lineage", _ID, nullable=False),
-    Column("sigma", Double, nullable=False),
+    Column("sigma", Double, nullable=False, comment="of what is published; of a day level the largest of its cells'"),
+    Column(
+        "noise_sigma", Double, nullable=False, comment="of the noise that was drawn: what the cost is reckoned from"
+    ),
     Column("threshold", Integer, nullable=False),
     Column("rho_day", Double, nullable=False),
     Column("rho_level", Double, nullable=False),
@@ -161,6 +164,39 @@ zone_count = Table(
         ondelete="CASCADE",
     ),
     sqlite_with_rowid=False,
+)
+
+day_count = Table(
+    "day_count",
+    metadata,
+    Column("window_start", UtcDateTime, primary_key=True),
+    Column("carrier", _ID, primary_key=True),
+    Column("level", String(16), primary_key=True),
+    Column("sector_id", _ID, primary_key=True, comment="empty for the whole border"),
+    Column("kind", String(16), primary_key=True),
+    Column("direction", String(9), primary_key=True),
+    Column("value", Integer, comment="null means below the threshold, not zero"),
+    Column("sigma", Double, nullable=False, comment="standard deviation of this published value"),
+    ForeignKeyConstraint(
+        ["carrier", "level", "window_start"],
+        ["release.carrier", "release.level", "release.window_start"],
+        ondelete="CASCADE",
+    ),
+    sqlite_with_rowid=False,
+)
+
+market_factor = Table(
+    "market_factor",
+    metadata,
+    Column("carrier", _ID, ForeignKey("carrier.carrier_id"), primary_key=True),
+    Column("valid_from", UtcDateTime, primary_key=True),
+    Column("factor", Double, nullable=False, comment="movements of everybody that one counted movement stands for"),
+    Column("factor_sd", Double, nullable=False),
+    Column("proposed_by", String(120), nullable=False),
+    Column("approved_by", String(120), nullable=False, comment="a second name; empty where no one approved it yet"),
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    CheckConstraint("factor >= 1 AND factor_sd > 0", name="factor"),
 )
 
 expectation = Table(

@@ -2,9 +2,9 @@
 
 import ipaddress
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,18 @@ def is_loopback(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What the operator owes the public: who it is, whom to complain to, how to opt out, and when it ends."""
+
+    operator: str | None = None
+    complaints: str | None = None
+    authority: str | None = None  # the supervisory authority
+    opt_out: str | None = None
+    ends_on: date | None = None
+    carrier_ledgers: Mapping[str, str] = field(default_factory=dict)  # carrier -> where it publishes its own ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
     """How the application runs.
 
@@ -50,6 +62,7 @@ class ApiSettings:
     sign_in: Literal["development", "closed"] = "closed"
     static_dir: Path = Path(__file__).parent / "static"
     stale_after: timedelta = timedelta(hours=4)
+    notice: Notice = Notice()
     body_limit_bytes: int = BODY_LIMIT_BYTES
     clock: Callable[[], datetime] = utc_now
     credential_clock: Callable[[], float] = time.time

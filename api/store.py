@@ -33,7 +33,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api import schema
 from api.alert import Alert, AlertStatus, Disposition, acknowledged, closed, revised
-from ingest.release import HOUR, Direction, Level, Release
+from detector.expand import MarketFactor
+from ingest.release import HOUR, Count, Direction, Level, Release, SectorCount, ZoneCount
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql
@@ -58,6 +59,8 @@ _COUNT_COLUMNS = (
     "feed_complete",
     "release_digest",
 )
+
+_FACTOR = ("carrier", "valid_from", "factor", "factor_sd", "proposed_by", "approved_by", "reason")
 
 Document = dict[str, Any]
 Columns = dict[str, list[Any]]
@@ -86,8 +89,18 @@ class ZoneGridRecord:
     grid_id: str
     valid_from: datetime
     turn_hour_utc: int
-    zone_ids: frozenset[str]
     document: Document
+
+    def cells(self, level: Level) -> frozenset[tuple[str, ...]]:
+        """What a release of this level speaks of: every cell of the grid, empty or not."""
+        zones = [feature["properties"] for feature in self.document["features"]]
+        keys = {
+            Level.ZONE_HOUR: ("zone_id",),
+            Level.SECTOR_DAY: ("sector_id", "kind"),
+            Level.BORDER_DAY: ("kind",),
+        }[level]
+        places = {tuple(str(zone[key]) for key in keys) for zone in zones}
+        return frozenset((*place, direction.value) for place in places for direction in Direction)
 
     def token_day_start(self, at: datetime) -> datetime:
         """When the token-day that holds this instant began."""
@@ -211,6 +224,14 @@ def _dump(document: object) -> str:
     return json.dumps(document, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
+def _count_row(count: Count) -> Document:
+    row: Document = {"direction": count.direction.value, "value": count.value}
+    if isinstance(count, ZoneCount):
+        return row | {"zone_id": count.zone_id}
+    sector_id = count.sector_id if isinstance(count, SectorCount) else ""
+    return row | {"sector_id": sector_id, "kind": count.kind, "sigma": count.sigma}
+
+
 class Store:
     """The tables of the centre behind named acts; every writing act is one transaction.
 
@@ -286,18 +307,10 @@ class Store:
 
     def grids(self) -> list[ZoneGridRecord]:
         """The zone grids in force, past ones included, oldest first."""
-        grid, zone = schema.zone_grid.c, schema.zone.c
+        grid = schema.zone_grid.c
         with self._read() as connection:
-            zones: dict[str, set[str]] = {}
-            for grid_id, zone_id in connection.execute(select(zone.grid_id, zone.zone_id)):
-                zones.setdefault(grid_id, set()).add(zone_id)
             rows = connection.execute(select(schema.zone_grid).where(grid.active).order_by(grid.valid_from)).all()
-        return [
-            ZoneGridRecord(
-                row.grid_id, row.valid_from, row.turn_hour_utc, frozenset(zones[row.grid_id]), _load(row.document)
-            )
-            for row in rows
-        ]
+        return [ZoneGridRecord(row.grid_id, row.valid_from, row.turn_hour_utc, _load(row.document)) for row in rows]
 
     def active_grid(self, at: datetime | None = None) -> ZoneGridRecord | None:
         """The zone grid in force at an instant; without one, the newest."""
@@ -326,6 +339,7 @@ class Store:
             "digest": release.digest,
             "lineage": release.lineage,
             "sigma": mechanism.sigma,
+            "noise_sigma": mechanism.drawn_sigma,
             "threshold": mechanism.threshold,
             "rho_day": mechanism.rho_day,
             "rho_level": mechanism.rho_level,
@@ -339,13 +353,8 @@ class Store:
             "received_at": now,
         }
         if connection.execute(insert_once(schema.release, self._dialect), row).rowcount:
-            connection.execute(
-                schema.zone_count.insert(),
-                [
-                    key | {"zone_id": count.zone_id, "direction": count.direction.value, "value": count.value}
-                    for count in release.counts
-                ],
-            )
+            counts = schema.zone_count if release.level is Level.ZONE_HOUR else schema.day_count
+            connection.execute(counts.insert(), [key | _count_row(count) for count in release.counts])
             return Stored("accepted", release.digest, now)
         table = schema.release.c
         first = connection.execute(
@@ -425,11 +434,63 @@ class Store:
         with self._read() as connection:
             return [dict(row._mapping) for row in connection.execute(counts_statement(asked, after, limit))]
 
-    def newest_window_start(self) -> datetime | None:
-        """When the newest window that any carrier spoke of began."""
+    def day_counts(self, level: Level, start: datetime, end: datetime) -> list[Document]:
+        """What carriers published of the token-days that begin in [start, end), by day, carrier, sector, kind, direction.
+
+        `window_start, carrier, level, sector_id` (empty for the whole border)`, kind, direction, value, sigma`.
+        """
+        table = schema.day_count
+        statement = (
+            select(table)
+            .where(table.c.level == level.value, table.c.window_start >= start, table.c.window_start < end)
+            .order_by(*(table.c[name] for name in ("window_start", "carrier", "sector_id", "kind", "direction")))
+        )
         with self._read() as connection:
-            newest: datetime | None = connection.execute(select(func.max(schema.release.c.window_start))).scalar_one()
+            return [dict(row._mapping) for row in connection.execute(statement)]
+
+    def day_counts_page(
+        self, level: Level, asked: CountFilter, *, after: tuple[datetime, str, str, str, str] | None, limit: int | None
+    ) -> list[Document]:
+        """At most `limit` counts of a day level after a place in the order (day, carrier, sector, kind, direction)."""
+        with self._read() as connection:
+            statement = day_counts_statement(level, asked, after, limit)
+            return [dict(row._mapping) for row in connection.execute(statement)]
+
+    def newest_window_start(self, level: Level = Level.ZONE_HOUR) -> datetime | None:
+        """When the newest window of a level that any carrier spoke of began."""
+        table = schema.release.c
+        statement = select(func.max(table.window_start)).where(table.level == level.value)
+        with self._read() as connection:
+            newest: datetime | None = connection.execute(statement).scalar_one()
             return newest
+
+    def digests_told(self, carrier: str) -> dict[tuple[str, datetime], str]:
+        """The digest of every release that a carrier's windows stand with here, by level and window."""
+        table = schema.release.c
+        statement = select(table.level, table.window_start, table.digest).where(table.carrier == carrier)
+        with self._read() as connection:
+            return {(row.level, row.window_start): row.digest for row in connection.execute(statement)}
+
+    # Market factors.
+
+    def put_factor(self, factor: MarketFactor, *, recorded_at: datetime) -> None:
+        """Record a market factor, in force from its date; once recorded it is never rewritten, only followed."""
+        table = schema.market_factor
+        row = {name: getattr(factor, name) for name in _FACTOR}
+        with self._write() as connection:
+            if connection.execute(insert_once(table, self._dialect), row | {"recorded_at": recorded_at}).rowcount:
+                return
+            same = and_(table.c.carrier == factor.carrier, table.c.valid_from == factor.valid_from)
+            known = connection.execute(select(*(table.c[name] for name in _FACTOR)).where(same)).one()
+            if dict(known._mapping) != row:
+                raise StoreRefused("a market factor is never rewritten: record the next one, valid from a later date")
+
+    def factors(self) -> list[MarketFactor]:
+        """Every market factor, by carrier and date."""
+        table = schema.market_factor.c
+        statement = select(*(table[name] for name in _FACTOR)).order_by(table.carrier, table.valid_from)
+        with self._read() as connection:
+            return [MarketFactor(**row._mapping) for row in connection.execute(statement)]
 
     # Expectations, alerts and what they rest on.
 
@@ -640,7 +701,8 @@ class Store:
         with self._read() as connection:
             window = connection.execute(select(func.max(schema.expectation.c.window_start))).scalar_one()
             if window is None:
-                window = connection.execute(select(func.max(release.window_start))).scalar_one()
+                hours = select(func.max(release.window_start)).where(release.level == Level.ZONE_HOUR.value)
+                window = connection.execute(hours).scalar_one()
             expected = connection.execute(
                 select(carrier.carrier_id).where(carrier.active).order_by(carrier.carrier_id)
             ).scalars()
@@ -675,11 +737,19 @@ class Store:
     # The public ledger.
 
     def ledger_days(
-        self, *, carrier: str | None, before: tuple[datetime, str] | None, limit: int
+        self,
+        *,
+        carrier: str | None,
+        since: datetime | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int,
     ) -> list[tuple[datetime, str, list[Document]]]:
-        """At most `limit` pairs of token-day and carrier, newest first, each with its release rows."""
+        """At most `limit` pairs of token-day and carrier, newest first, each with its release rows.
+
+        `since` leaves out token-days that began before it; `before` is the place in the order to go on from.
+        """
         with self._read() as connection:
-            days = connection.execute(ledger_statement(carrier, before, limit)).all()
+            days = connection.execute(ledger_statement(carrier, since, before, limit)).all()
             return [
                 (day.token_day_start, day.carrier, self._ledger_rows(connection, day.token_day_start, day.carrier))
                 for day in days
@@ -687,12 +757,55 @@ class Store:
 
     def _ledger_rows(self, connection: Connection, token_day_start: datetime, carrier: str) -> list[Document]:
         table = schema.release
+        statement = select(table).where(table.c.token_day_start == token_day_start, table.c.carrier == carrier)
+        rows = [dict(row._mapping) for row in connection.execute(statement)]
+        # Sorted here: asked to sort, SQLite would walk all of the carrier's releases along the primary key.
+        return sorted(rows, key=lambda row: (row["level"], row["window_start"]))
+
+    def ledger_fingerprint(self) -> tuple[int, datetime | None, int]:
+        """What changes whenever the ledger may have: how many releases, when the newest came, how many incidents."""
+        release, incident = schema.release.c, schema.incident.c
+        with self._read() as connection:
+            releases = connection.execute(select(func.count(), func.max(release.received_at))).one()
+            incidents = connection.execute(select(func.count(incident.incident_id))).scalar_one()
+            return releases[0], releases[1], incidents
+
+    def incidents_by_day(self) -> dict[tuple[datetime, str], int]:
+        """How often each carrier tried to say something else of a window of a token-day."""
+        release, incident = schema.release, schema.incident
+        same = and_(*(incident.c[name] == release.c[name] for name in ("carrier", "level", "window_start")))
+        day = (release.c.token_day_start, release.c.carrier)
+        statement = select(*day, func.count()).select_from(incident.join(release, same)).group_by(*day)
+        with self._read() as connection:
+            return {(row[0], row[1]): row[2] for row in connection.execute(statement)}
+
+    def release_policies(self, *, carrier: str | None = None) -> list[Document]:
+        """What the releases of each token-day and level state of their policy, oldest first, carriers by name.
+
+        `carrier, token_day_start, level, policy_id, rho_day, rho_level, delta, k, sigma` (of the noise drawn) and
+        `threshold`; equal statements once.
+        """
+        table = schema.release.c
         statement = (
-            select(table)
-            .where(table.c.token_day_start == token_day_start, table.c.carrier == carrier)
-            .order_by(table.c.level, table.c.window_start)
+            select(
+                table.carrier,
+                table.token_day_start,
+                table.level,
+                table.policy_id,
+                table.rho_day,
+                table.rho_level,
+                table.delta,
+                table.k,
+                table.noise_sigma.label("sigma"),
+                table.threshold,
+            )
+            .distinct()
+            .order_by(table.carrier, table.token_day_start, table.level, table.policy_id)
         )
-        return [dict(row._mapping) for row in connection.execute(statement)]
+        if carrier is not None:
+            statement = statement.where(table.carrier == carrier)
+        with self._read() as connection:
+            return [dict(row._mapping) for row in connection.execute(statement)]
 
     # Policies, armings, model bundles.
 
@@ -775,6 +888,7 @@ class Store:
         before = now - retention
         doomed: list[tuple[Table, ColumnElement[bool]]] = [
             (schema.zone_count, schema.zone_count.c.window_start < before),
+            (schema.day_count, schema.day_count.c.window_start < before),
             (schema.release, schema.release.c.window_start < before),
             (schema.expectation, schema.expectation.c.window_start < before),
         ]
@@ -895,6 +1009,41 @@ def counts_statement(asked: CountFilter, after: tuple[datetime, str, str, str] |
     return statement.order_by(*order).limit(limit)
 
 
+def day_counts_statement(
+    level: Level, asked: CountFilter, after: tuple[datetime, str, str, str, str] | None, limit: int | None
+) -> Select[Any]:
+    """The published counts of a day level that match, ordered by day, carrier, sector, kind and direction."""
+    release, count = schema.release, schema.day_count
+    same = and_(*(count.c[name] == release.c[name] for name in ("carrier", "level", "window_start")))
+    order = tuple(count.c[name] for name in ("window_start", "carrier", "sector_id", "kind", "direction"))
+    statement = (
+        select(
+            *order,
+            count.c.level,
+            release.c.window_end,
+            count.c.value,
+            count.c.sigma,
+            release.c.threshold,
+            release.c.feed_complete,
+            release.c.simulated,
+            release.c.digest.label("release_digest"),
+        )
+        .select_from(count.join(release, same))
+        .where(
+            count.c.level == level.value,
+            count.c.window_start >= asked.start,
+            count.c.window_start < asked.end,
+        )
+    )
+    for name in ("carrier", "sector_id", "direction"):
+        value = getattr(asked, name)
+        if value is not None:
+            statement = statement.where(count.c[name] == value)
+    if after is not None:
+        statement = statement.where(_past(order, after))
+    return statement.order_by(*order).limit(limit)
+
+
 def expectations_statement(asked: CountFilter, after: tuple[datetime, str, str] | None, limit: int) -> Select[Any]:
     """The expectations that match, ordered by window, zone and direction."""
     table = schema.expectation
@@ -913,13 +1062,15 @@ def expectations_statement(asked: CountFilter, after: tuple[datetime, str, str] 
 
 
 def ledger_statement(
-    carrier: str | None, before: tuple[datetime, str] | None, limit: int
+    carrier: str | None, since: datetime | None, before: tuple[datetime, str] | None, limit: int
 ) -> Select[tuple[datetime, str]]:
     """The token-days of each carrier, newest first, carriers by name within one."""
     table = schema.release.c
     statement = select(table.token_day_start, table.carrier).distinct()
     if carrier is not None:
         statement = statement.where(table.carrier == carrier)
+    if since is not None:
+        statement = statement.where(table.token_day_start >= since)
     if before is not None:
         day, name = before
         statement = statement.where(

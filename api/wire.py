@@ -132,14 +132,14 @@ def weak_etag(*parts: object) -> str:
     return 'W/"' + hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32] + '"'
 
 
-def not_modified(request: Request, etag: str) -> Response | None:
+def not_modified(request: Request, etag: str, cache: str = "private, no-cache") -> Response | None:
     """304 if the caller holds this answer already (RFC 9110, 13.1.2: weak comparison, a list or `*`)."""
     held = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
     if etag.removeprefix("W/") not in held and "*" not in held:
         return None
     return Response(
         status_code=304,
-        headers={"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"},
+        headers={"ETag": etag, "Cache-Control": cache, "Vary": "Authorization, Cookie"},
     )
 
 

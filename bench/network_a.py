@@ -13,9 +13,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from itertools import pairwise
 from math import dist
 from pathlib import Path
@@ -26,6 +25,19 @@ import polars as pl
 import shapely
 
 from bench.machine import provenance
+from bench.plain_rules import (
+    DEPARTURE,
+    HOUR_MS,
+    Cancelling,
+    PlainGround,
+    Row,
+    Rules,
+    booked,
+    cancel,
+    in_order,
+    movements_of,
+    zone_booked,
+)
 from geofence.cell_plan import read_cell_plan
 from geofence.grid import ZoneGrid, ZoneKind
 from geofence.metres import plane_around
@@ -45,13 +57,9 @@ DAY_START = datetime(2026, 3, 2, 2, tzinfo=UTC)
 EVENTS_SHA256 = "f85d8135de6a05be37f2403ab37259b5e400ed7903759cdc8f4267ef604d437e"
 """Of events.parquet. Exact counts are made from this file only: it is public and about nobody."""
 TRUTHS = ("position_crossings", "settled_60min", "counted_k2")
-HOUR_MS = 3_600_000
-ARRIVAL, DEPARTURE = 0, 1
 
 Cell = tuple[str, str, str]
 """Window start as on the wire, zone_id, direction."""
-Row = tuple[int, int, int]
-"""A sighting: event_time in ms since 1970 UTC, cell, side."""
 Counts = Mapping[Cell, int]
 
 
@@ -154,141 +162,6 @@ def read_truth(sample: Path) -> dict[str, Counts]:
 # The exact counts, made again outside the edge
 
 
-class Cancelling(Enum):
-    """Which opposite movements within 60 min cancel."""
-
-    NONE = "none"
-    ALL = "all"
-    OVERLAPPING = "overlapping"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The movement rules, each of which may be switched off; as made, all of them hold."""
-
-    previous_plmn: bool = True
-    cancelling: Cancelling = Cancelling.OVERLAPPING
-    six_hours: bool = True
-    footprint_zones: bool = True
-    crossing_points: bool = True
-    once_a_zone_hour: bool = True
-    k: int | None = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PlainGround:
-    """Per cell the zone by footprint, the zone nearest to its mast and its mast; the crossing points; what overlaps."""
-
-    footprint_zone: Sequence[int]
-    mast_zone: Sequence[int]
-    crossing_points: frozenset[int]
-    overlapping: frozenset[tuple[int, int]]
-    masts_m: Sequence[tuple[float, float]] = ()
-
-    def overlap(self, a: int, b: int) -> bool:
-        """Whether two cells count as one place."""
-        return a == b or (a, b) in self.overlapping or (b, a) in self.overlapping
-
-
-@dataclass(slots=True)
-class Movement:
-    """A change of side: when, which way, the home-side cell, the home sightings of its stay, the silence before."""
-
-    at: int
-    direction: int
-    cell: int
-    stay: list[tuple[int, int]] = field(repr=False)
-    silence: int = 0
-    cancelled: bool = False
-
-
-_ORDER = {Side.ABROAD: 1, Side.ENDED: 2}
-
-
-def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Distinct rows by time, at one instant HOME before ABROAD before ENDED, then by cell."""
-    return sorted(set(rows), key=lambda row: (row[0], _ORDER.get(Side(row[2]), 0), row[1], row[2]))
-
-
-def movements_of(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list[Movement]:
-    """Every change of side of one token-day; `rows` are in order."""
-    found: list[Movement] = []
-    stay: list[tuple[int, int]] | None = None
-    abroad = False
-    named_at: int | None = None
-    for at, cell, side in rows:
-        if side == Side.ENDED:
-            stay, abroad, named_at = None, False, None
-            continue
-        if side == Side.ABROAD:
-            if stay:
-                found.append(Movement(at, DEPARTURE, stay[-1][1], stay, at - stay[-1][0]))
-            stay, abroad = None, True
-            continue
-        arrives = abroad and side != Side.HOME_FROM_ELSEWHERE
-        if side == Side.HOME_FROM_ELSEWHERE:
-            stay, named_at = None, None
-        if side == Side.HOME_FROM_ABROAD and rules.previous_plmn:
-            repeat = named_at is not None and at - named_at <= HOUR_MS
-            named_at = at
-            flip = stay is not None and at - stay[-1][0] <= HOUR_MS and ground.overlap(stay[-1][1], cell)
-            if not (abroad or repeat or flip):
-                arrives, stay = True, None
-        stay = stay or []
-        stay.append((at, cell))
-        abroad = False
-        if arrives:
-            found.append(Movement(at, ARRIVAL, cell, stay))
-    return found
-
-
-def cancel(movements: Sequence[Movement], ground: PlainGround, cancelling: Cancelling) -> list[Movement]:
-    """What is left when opposite movements within 60 min cancel like brackets, left to right."""
-    if cancelling is Cancelling.NONE:
-        return list(movements)
-    everywhere = cancelling is Cancelling.ALL
-    left: list[Movement] = []
-    for movement in movements:
-        if left:
-            top = left[-1]
-            opposite = top.direction != movement.direction and movement.at - top.at <= HOUR_MS
-            if opposite and (everywhere or ground.overlap(top.cell, movement.cell)):
-                left.pop()
-                continue
-        left.append(movement)
-    return left
-
-
-def zone_booked(movement: Movement, ground: PlainGround, rules: Rules) -> int:
-    """The zone that a movement is booked to, or INLAND."""
-    zone_of = ground.footprint_zone if rules.footprint_zones else ground.mast_zone
-    if rules.crossing_points and zone_of[movement.cell] >= 0:
-        leaves = movement.direction == DEPARTURE
-        for at, cell in reversed(movement.stay) if leaves else movement.stay:
-            if abs(at - movement.at) > HOUR_MS:
-                break
-            if zone_of[cell] in ground.crossing_points:
-                return zone_of[cell]
-    return zone_of[movement.cell]
-
-
-def booked(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list[tuple[int, int, int]]:
-    """(hour start in ms, zone, direction) of everything that one token-day adds."""
-    found: list[tuple[int, int, int]] = []
-    spent = [0, 0]
-    for movement in cancel(movements_of(rows, ground, rules), ground, rules.cancelling):
-        if rules.six_hours and movement.silence > 6 * HOUR_MS:
-            continue
-        where = (movement.at // HOUR_MS * HOUR_MS, zone_booked(movement, ground, rules), movement.direction)
-        if where[1] < 0 or (rules.once_a_zone_hour and where in found):
-            continue
-        if rules.k is not None and spent[movement.direction] >= rules.k:
-            continue
-        spent[movement.direction] += 1
-        found.append(where)
-    return found
-
-
 def undelayed(rows: Sequence[Row]) -> list[Row]:
     """The rows with every registration abroad before the return that names it, as the token lived it.
 
@@ -381,7 +254,7 @@ def require_the_sample(sample: Path) -> None:
 def sightings_of(settings: EdgeSettings, placed: Placed) -> pl.DataFrame:
     """The sightings of the sample (SIGHTING_SCHEMA, not sorted), by the rules of the door and of `side_of`, without Spark."""
     networks = Networks(frozenset(settings.own_networks), frozenset(settings.networks_across))
-    rows = pl.read_parquet(settings.source / "events.parquet").join(
+    rows = pl.read_parquet(settings.drop_folder / "events.parquet").join(
         placed.located.cells.select("rat", "plmn", "cell_id", "cell", "zone"), on=("rat", "plmn", "cell_id"), how="left"
     )
     delay = pl.col("ingest_time") - pl.col("event_time")
@@ -470,7 +343,7 @@ def advanced(sightings: pl.DataFrame, placed: Placed) -> Counts:
 
 def explain(settings: EdgeSettings, placed: Placed, truth: Mapping[str, Counts]) -> dict[str, Any]:
     """The ladder from the truth to the exact counts, every rule taken out alone, and the cells with most in them."""
-    require_the_sample(settings.source)
+    require_the_sample(settings.drop_folder)
     ground, grid = plain_ground(settings, placed), placed.grid
     sightings = sightings_of(settings, placed)
     days = token_days(sightings)

@@ -12,9 +12,14 @@ import shapely
 from shapely.geometry import LineString, MultiLineString
 
 from geofence.bundled_files import bundled_collection
+from geofence.metres import plane_around
+from geofence.vector_file import VectorFileError, is_table, is_wgs84, read_features
 
 MAX_LINE_BYTES = 64 * 2**20
 MAX_LINE_VERTICES = 500_000
+SHARED_EDGE_M = 500.0
+"""How far apart the outlines of two countries may be drawn and still be one border."""
+SHORTEST_PIECE_M = 1_500.0
 
 
 class BorderError(ValueError):
@@ -49,7 +54,9 @@ def bundled_borders() -> list[str]:
 
 
 def read_border(id_or_path: str | Path) -> Border:
-    """A bundled border by its id, or the line in a GeoJSON file (a collection, a feature or a bare geometry).
+    """A bundled border by its id, or the border in a geometry file: one line, or the polygons of two countries.
+
+    Reads GeoJSON (a collection, a feature or a bare geometry), GPKG, Shapefile, FlatGeobuf and GeoParquet.
 
     >>> read_border("VN-KH").name
     'Vietnam–Cambodia'
@@ -58,7 +65,29 @@ def read_border(id_or_path: str | Path) -> Border:
         return _bundled()[str(id_or_path)]
     path = Path(id_or_path)
     if not path.is_file():
-        raise BorderError("a border is one of the bundled ids or the path of a GeoJSON file")
+        raise BorderError("a border is one of the bundled ids or the path of a geometry file")
+    if is_table(path):
+        try:
+            document: Any = {"type": "FeatureCollection", "features": read_features(path)}
+        except VectorFileError as refused:
+            raise BorderError(str(refused)) from None
+    else:
+        document = _geojson(path)
+    feature, attribution = document, document.get("attribution")
+    if document.get("type") == "FeatureCollection":
+        features = document.get("features")
+        if isinstance(features, list) and len(features) == 2:
+            feature = _between(*features)
+        elif isinstance(features, list) and len(features) == 1:
+            feature = features[0]
+        else:
+            raise BorderError("a border file holds one line, or the polygons of two countries")
+    elif document.get("type") in ("LineString", "MultiLineString"):
+        feature = {"type": "Feature", "properties": {}, "geometry": document}
+    return _border(feature, attribution, path.stem)
+
+
+def _geojson(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_LINE_BYTES:
         raise BorderError(f"a border file holds at most {MAX_LINE_BYTES // 2**20} MiB")
     try:
@@ -67,15 +96,52 @@ def read_border(id_or_path: str | Path) -> Border:
         raise BorderError("a border file is one JSON document in UTF-8") from None
     if not isinstance(document, dict):
         raise BorderError("a border file is GeoJSON")
-    feature, attribution = document, document.get("attribution")
-    if document.get("type") == "FeatureCollection":
-        features = document.get("features")
-        if not isinstance(features, list) or len(features) != 1:
-            raise BorderError("a border file holds one feature")
-        feature = features[0]
-    elif document.get("type") in ("LineString", "MultiLineString"):
-        feature = {"type": "Feature", "properties": {}, "geometry": document}
-    return _border(feature, attribution, path.stem)
+    if not is_wgs84(document):
+        raise BorderError("GeoJSON is longitude and latitude on WGS84")
+    return document
+
+
+def _between(one: Any, other: Any) -> dict[str, Any]:
+    """The border of two countries as a line: the first one's outline where the second is near, with the first on its left."""
+    here, there = (_ground(feature) for feature in (one, other))
+    plane = plane_around(np.array([here, there], dtype=object))
+    # Rings run so that the ground lies on their left.
+    rings = shapely.boundary(shapely.orient_polygons(plane.to_metres(here), exterior_cw=False))
+    near = shapely.buffer(shapely.boundary(plane.to_metres(there)), SHARED_EDGE_M, quad_segs=4)
+    pieces = shapely.get_parts(shapely.line_merge(shapely.intersection(rings, near), directed=True))
+    kept = [piece for piece in pieces if piece.length >= SHORTEST_PIECE_M]
+    if not kept:
+        raise BorderError("the polygons of two countries share an edge of at least 1.5 km")
+    properties = [feature.get("properties") or {} for feature in (one, other)]
+    names = [str(said.get("iso2", fallback)) for said, fallback in zip(properties, "AB", strict=True)]
+    return {
+        "type": "Feature",
+        "properties": {
+            "id": "-".join(names),
+            "a": names[0],
+            "b": names[1],
+            "licence": str(properties[0].get("licence", "not stated")),
+            "source": str(properties[0].get("source", "not stated")),
+        },
+        "geometry": json.loads(shapely.to_geojson(plane.to_degrees(MultiLineString(kept)))),
+    }
+
+
+def _ground(feature: Any) -> Any:
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        raise BorderError("a border file of two features holds the polygons of two countries")
+    try:
+        ground = shapely.from_geojson(json.dumps(geometry))
+    except (shapely.errors.ShapelyError, ValueError):
+        raise BorderError("a country is a polygon of closed rings") from None
+    if shapely.get_num_coordinates(ground) > MAX_LINE_VERTICES:
+        raise BorderError(f"a border has at most {MAX_LINE_VERTICES:,} vertices")
+    if not ground.is_valid:
+        raise BorderError("a country is a simple and valid polygon")
+    if (np.abs(shapely.get_coordinates(ground)) > (180, 90)).any():
+        raise BorderError("longitude comes first, within 180, then latitude, within 90")
+    return ground
 
 
 def ordered_chain(line: LineString | MultiLineString) -> LineString:

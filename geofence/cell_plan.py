@@ -87,6 +87,11 @@ def checked_cell_plan(raw: pl.DataFrame) -> pl.DataFrame:
     return typed
 
 
+def write_cell_plan(plan: pl.DataFrame, path: Path) -> None:
+    """Write a checked cell plan as CSV, as `read_cell_plan` reads it."""
+    plan.select(COLUMNS).write_csv(path, datetime_format="%Y-%m-%dT%H:%M:%SZ")
+
+
 def _number(raw: pl.DataFrame, name: str) -> pl.Expr:
     if raw.schema[name] != pl.String and not raw.schema[name].is_numeric() and raw.schema[name] != pl.Null:
         raise CellPlanError(None, f"{name} is a number")

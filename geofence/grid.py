@@ -20,6 +20,7 @@ import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
+from geofence.vector_file import VectorFileError, is_table, is_wgs84, read_features
 from ingest.release import canonical_json, format_utc
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -84,8 +85,17 @@ def grid_digest(document: dict[str, Any]) -> str:
 def read_zone_grid(
     path: str | Path, *, turn_hour_utc: int | None = None, valid_from: datetime | None = None
 ) -> ZoneGrid:
-    """The zone grid in a GeoJSON file; the two arguments fill what the file does not say."""
+    """The zone grid in a geometry file; the two arguments fill what the file does not say.
+
+    GeoJSON states everything; GPKG, Shapefile, FlatGeobuf and GeoParquet hold the features, one row a zone.
+    """
     path = Path(path)
+    if is_table(path):
+        try:
+            table = {"type": "FeatureCollection", "features": read_features(path)}
+        except VectorFileError as refused:
+            raise GridError(None, str(refused)) from None
+        return grid_from_document(table, turn_hour_utc=turn_hour_utc, valid_from=valid_from)
     if path.stat().st_size > MAX_BYTES:
         raise GridError(None, f"a grid file holds at most {MAX_BYTES // 2**20} MiB")
     try:
@@ -106,6 +116,8 @@ def grid_from_document(
     """
     if not isinstance(document, dict) or document.get("type") != "FeatureCollection":
         raise GridError(None, "a zone grid is a GeoJSON FeatureCollection")
+    if not is_wgs84(document):
+        raise GridError(None, "GeoJSON is longitude and latitude on WGS84")
     features = document.get("features")
     if not isinstance(features, list) or not 1 <= len(features) <= MAX_ZONES:
         raise GridError(None, f"a zone grid has 1 to {MAX_ZONES} features")

@@ -1,8 +1,8 @@
 """The cell-attachment event: one definition that gives the validator, the JSON Schema and the table's columns.
 
 The row exists only inside the carrier (design.md, section 4.1). A row that breaks a rule is refused by reason and never
-echoed. The rules of a field are a pattern and a few laws between fields; `jobs/door.py` applies the very same patterns in
-Spark SQL, and a test holds the two to the same verdict on any row.
+echoed. The rules of a field are a pattern and a few laws between fields; `ingest/door.py` applies the very same patterns to
+tables, and a test holds the two to the same verdict on any row.
 """
 
 import json
@@ -55,6 +55,8 @@ class Refusal(StrEnum):
     LINE_TOO_LONG = "line_too_long"
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"
+    UNDECODABLE = "undecodable"
+    """A CSV line or an Avro message that cannot be taken apart."""
     DUPLICATE_KEY = "duplicate_key"
     UNKNOWN_FIELD = "unknown_field"
     WRONG_TYPE = "wrong_type"

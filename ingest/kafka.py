@@ -5,17 +5,20 @@ The one place of the Kafka client. SASL and TLS go through as `ClientSettings`, 
 What keeps a promise (acks, idempotence, when an offset is committed) is set here and wins over it.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
+import polars as pl
 from confluent_kafka import (
     OFFSET_BEGINNING,
     TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -23,7 +26,13 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from ingest.attachment import Refusal
 from ingest.files import FileRefusal
@@ -41,13 +50,26 @@ LONGEST_RELEASE = 1 << 20
 ANSWER_WITHIN_S = 30.0
 KNOWN_WITHIN_S = 2.0
 
+_AT_ONCE = 10_000
+_LARGE_BITES: ClientSettings = {
+    "fetch.message.max.bytes": 4 << 20,
+    "fetch.max.bytes": 16 << 20,
+    # What a worker holds of records that nobody has looked at yet, in kB.
+    "queued.max.messages.kbytes": 32 << 10,
+}
 _TIMESTAMP_TYPE = "message.timestamp.type"
 _LOG_APPEND_TIME = "LogAppendTime"
 _HOUR_MS = 3_600_000
+LONGEST_RETENTION = timedelta(hours=24)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TopicRefused(RuntimeError):
     """A topic that the edge cannot rest on; names the setting and the rule."""
+
+
+class RecordsGone(RuntimeError):
+    """Kafka no longer holds records that were to be read; names the topic and the partition."""
 
 
 class KafkaUnreachable(RuntimeError):
@@ -61,6 +83,14 @@ class Topic:
     name: str
     topic_id: str
     partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a partition holds now: the records from `oldest` up to, not including, `end`."""
+
+    oldest: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +110,8 @@ def ensure_topics(
     *,
     attachments: str = ATTACHMENTS,
     marks: str = MARKS,
-    releases: str = RELEASES,
-    refusals: str = REFUSALS,
+    releases: str | None = RELEASES,
+    refusals: str | None = REFUSALS,
     partitions: int = 4,
     replication: int = 1,
 ) -> list[str]:
@@ -97,28 +127,39 @@ def ensure_topics(
             attachments,
             partitions,
             replication,
-            config={**trusted, "retention.ms": str(24 * _HOUR_MS), "segment.ms": str(_HOUR_MS)},
+            config={
+                **trusted,
+                "retention.ms": str(LONGEST_RETENTION // timedelta(milliseconds=1)),
+                "segment.ms": str(_HOUR_MS),
+            },
         ),
         NewTopic(marks, 1, replication, config={**trusted, "retention.ms": str(7 * 24 * _HOUR_MS)}),
-        # Never compacted: a second release with another digest must stay beside the first, where intake sees it.
-        NewTopic(releases, 1, replication, config={**durable, "retention.ms": "-1"}),
-        NewTopic(refusals, 1, replication, config={**durable, "retention.ms": str(7 * 24 * _HOUR_MS)}),
     ]
+    if releases is not None:
+        # Never compacted: a second release with another digest must stay beside the first, where intake sees it.
+        wanted.append(NewTopic(releases, 1, replication, config={**durable, "retention.ms": "-1"}))
+    if refusals is not None:
+        wanted.append(NewTopic(refusals, 1, replication, config={**durable, "retention.ms": str(7 * 24 * _HOUR_MS)}))
     # The client has to outlive the answers that it owes.
-    admin, made = _admin(bootstrap, settings), []
+    heard = _Heard()
+    admin, made = _admin(bootstrap, settings, heard), []
     for name, outcome in admin.create_topics(wanted, operation_timeout=ANSWER_WITHIN_S).items():
         try:
-            outcome.result(ANSWER_WITHIN_S)
+            _answer(outcome)
             made.append(name)
         except KafkaException as failed:
             if _code(failed) != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise KafkaUnreachable(f"topic {name} could not be made: {_reason(failed)}") from None
+                raise KafkaUnreachable(f"topic {name} could not be made: {_reason(failed, heard)}") from None
     return made
 
 
 def check_topic(bootstrap: str, topic: str, settings: ClientSettings = NO_SETTINGS) -> Topic:
-    """The topic, if its record time is the broker's clock; raises TopicRefused or KafkaUnreachable."""
-    admin = _admin(bootstrap, settings)
+    """The topic of events, if the edge can rest on it; raises TopicRefused or KafkaUnreachable.
+
+    Its record time is the broker's clock, it keeps rows for a day at most, and it drops none while it keeps them.
+    """
+    heard = _Heard()
+    admin = _admin(bootstrap, settings, heard)
     # A broker may hear of a new topic a moment after the controller has made it.
     until = time.monotonic() + KNOWN_WITHIN_S
     while True:
@@ -126,23 +167,137 @@ def check_topic(bootstrap: str, topic: str, settings: ClientSettings = NO_SETTIN
             return _checked(admin, topic)
         except KafkaException as failed:
             if _code(failed) != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise KafkaUnreachable(f"topic {topic} could not be described: {_reason(failed)}") from None
+                admin.poll(0)
+                raise KafkaUnreachable(f"topic {topic} could not be described: {_reason(failed, heard)}") from None
             if time.monotonic() > until:
                 raise TopicRefused(f"topic {topic} does not exist") from None
         time.sleep(0.1)
 
 
 def _checked(admin: AdminClient, topic: str) -> Topic:
-    described = admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_WITHIN_S)[topic].result()
+    described = _answer(admin.describe_topics(TopicCollection([topic]), request_timeout=ANSWER_WITHIN_S)[topic])
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    entries = admin.describe_configs([resource], request_timeout=ANSWER_WITHIN_S)[resource].result()
-    found = entries[_TIMESTAMP_TYPE].value
+    entries = _answer(admin.describe_configs([resource], request_timeout=ANSWER_WITHIN_S)[resource])
+    found, kept_ms = entries[_TIMESTAMP_TYPE].value, int(entries["retention.ms"].value)
     if found != _LOG_APPEND_TIME:
         raise TopicRefused(
             f"topic {topic}: {_TIMESTAMP_TYPE} is {found} and must be {_LOG_APPEND_TIME}: a row's ingest_time is the "
             "broker's record time (contract 4.1), and a producer's own clock is no trusted clock"
         )
+    if entries["cleanup.policy"].value != "delete":
+        raise TopicRefused(
+            f"topic {topic}: cleanup.policy must be delete: a compacted topic loses rows before they are read"
+        )
+    if not 0 <= kept_ms <= LONGEST_RETENTION / timedelta(milliseconds=1):
+        raise TopicRefused(
+            f"topic {topic}: retention.ms is {kept_ms} and must be {LONGEST_RETENTION // timedelta(milliseconds=1)} at most: "
+            "the rows are people's days and are kept for one at most"
+        )
     return Topic(topic, str(described.topic_id), len(described.partitions))
+
+
+def held_records(bootstrap: str, topic: Topic, settings: ClientSettings = NO_SETTINGS) -> dict[int, Held]:
+    """What each partition of a topic holds now, by the oldest offset and the end that a committed read sees."""
+    heard = _Heard()
+    admin = _admin(bootstrap, settings, heard)
+    places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
+    try:
+        oldest, ends = (
+            {
+                place.partition: int(_answer(outcome).offset)
+                for place, outcome in admin.list_offsets(
+                    dict.fromkeys(places, which),
+                    isolation_level=IsolationLevel.READ_COMMITTED,
+                    request_timeout=ANSWER_WITHIN_S,
+                ).items()
+            }
+            for which in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        )
+    except KafkaException as failed:
+        raise KafkaUnreachable(f"topic {topic.name}: its offsets were not given: {_reason(failed, heard)}") from None
+    return {partition: Held(oldest[partition], ends[partition]) for partition in sorted(oldest)}
+
+
+def oldest_times(
+    bootstrap: str, topic: Topic, partitions: Collection[int], settings: ClientSettings = NO_SETTINGS
+) -> dict[int, datetime]:
+    """The record time of the oldest record of each of these partitions; a partition that holds none is not in it."""
+    found: dict[int, datetime] = {}
+    for message in _to_the_end(bootstrap, topic.name, settings, partitions=partitions, first_only=True):
+        found[_number(message.partition())] = _record_time(message)
+    return found
+
+
+# Records in
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """Some records of a partition in their order: `values` (bytes) and `times`, which are null where a producer set them."""
+
+    values: pl.Series
+    times: pl.Series
+
+
+def read_offsets(
+    bootstrap: str, topic: str, partition: int, start: int, end: int, settings: ClientSettings = NO_SETTINGS
+) -> Iterator[Records]:
+    """The committed records of a partition from offset `start` up to, not including, `end`, some at a time.
+
+    Raises RecordsGone if the partition does not hold them from `start` on, and KafkaUnreachable if nothing comes.
+    """
+    heard = _Heard()
+    own = {"group.id": "tidemark-edge", "enable.partition.eof": True, "auto.offset.reset": "error", **_LARGE_BITES}
+    consumer = _consumer(bootstrap, settings, heard, own)
+    try:
+        consumer.assign([TopicPartition(topic, partition, start)])
+        until, at = time.monotonic() + ANSWER_WITHIN_S, start
+        while at < end:
+            messages = consumer.consume(_AT_ONCE, 0.5)
+            if messages:
+                until = time.monotonic() + ANSWER_WITHIN_S
+            elif time.monotonic() > until:
+                raise KafkaUnreachable(
+                    f"topic {topic}, partition {partition}: nothing came in {ANSWER_WITHIN_S:.0f} s: "
+                    f"{_named('no answer', heard)}"
+                )
+            if any(map(Message.error, messages)):
+                at = max([at, *map(_end_told, messages)])
+                messages = [message for message in messages if message.error() is None]
+            if messages:
+                at = max(at, _offset(messages[-1]) + 1)
+                yield _records(messages if at <= end else [one for one in messages if _offset(one) < end])
+    except KafkaException as failed:
+        if _code(failed) == KafkaError._AUTO_OFFSET_RESET:
+            raise RecordsGone(f"topic {topic}, partition {partition} no longer holds offset {at}") from None
+        raise KafkaUnreachable(f"topic {topic} could not be read: {_reason(failed, heard)}") from None
+    finally:
+        consumer.close()
+
+
+def _records(messages: list[Message]) -> Records:
+    # By `map`, since a loop over every message would cost as much as reading it.
+    values = pl.Series("value", list(map(Message.value, messages)), dtype=pl.Binary)
+    stamps = list(map(Message.timestamp, messages))
+    times = pl.Series("ingest_time", list(map(itemgetter(1), stamps)), dtype=pl.Int64)
+    if set(map(itemgetter(0), stamps)) != {TIMESTAMP_LOG_APPEND_TIME}:
+        trusted = [kind == TIMESTAMP_LOG_APPEND_TIME for kind, _ in stamps]
+        times = times.set(~pl.Series(trusted, dtype=pl.Boolean), None)
+    return Records(values, times.cast(pl.Datetime("ms", "UTC")))
+
+
+def _end_told(message: Message) -> int:
+    """The offset that a message says the partition ends at, 0 if it is a record; raises any other error."""
+    error = message.error()
+    if error is None:
+        return 0
+    if error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return _offset(message)
+
+
+def _offset(message: Message) -> int:
+    return message.offset() or 0
 
 
 # Releases out
@@ -160,7 +315,7 @@ def publish_release(
 
     Called again after a failure it may leave the same bytes twice; intake knows a release by its digest.
     """
-    _deliver(_producer(bootstrap, settings), topic, release_key(release).encode(), canonical_json(release.document()))
+    _deliver(bootstrap, settings, topic, release_key(release).encode(), canonical_json(release.document()))
 
 
 def publish_refusals(
@@ -179,7 +334,7 @@ def publish_refusals(
     if not refused.keys() <= known or not all(type(count) is int for count in refused.values()):
         raise ValueError("refusals are whole numbers by the contract's reasons")
     content = canonical_json({"batch": batch, "refused": dict(refused)})
-    _deliver(_producer(bootstrap, settings), topic, batch.encode(), content)
+    _deliver(bootstrap, settings, topic, batch.encode(), content)
 
 
 # Releases in
@@ -188,7 +343,7 @@ def publish_refusals(
 def consume_releases(
     bootstrap: str,
     group: str,
-    accept: Callable[[object], bool],
+    accept: Callable[[bytes], bool],
     settings: ClientSettings = NO_SETTINGS,
     *,
     topic: str = RELEASES,
@@ -197,32 +352,23 @@ def consume_releases(
     """Hand every release on the topic to intake, in order, until nothing has come for `quiet_s`.
 
     At least once: an offset is committed after `accept` has returned, so what a crash interrupts comes again. `accept`
-    takes the JSON document and answers whether it was accepted; a refusal is intake's last word and is not asked twice,
-    while an exception leaves the record for the next turn. Bytes that are no JSON are refused here and not shown.
+    takes a record's bytes and answers whether it was accepted; a refusal is intake's last word and is not asked twice,
+    while an exception leaves the record for the next turn. A record without bytes, or with too many, is refused here.
     """
-    consumer = Consumer(
-        {
-            **settings,
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "log_level": 0,
-        }
-    )
+    heard = _Heard()
+    consumer = _consumer(bootstrap, settings, heard, {"group.id": group, "auto.offset.reset": "earliest"})
     accepted = refused = 0
     try:
         consumer.subscribe([topic])
         for message in _messages(consumer, quiet_s):
-            document = _document(message.value())
-            if document is not None and accept(document):
+            content = message.value()
+            if content is not None and len(content) <= LONGEST_RELEASE and accept(content):
                 accepted += 1
             else:
                 refused += 1
             consumer.commit(message=message, asynchronous=False)
     except KafkaException as failed:
-        raise KafkaUnreachable(f"topic {topic} could not be read: {_reason(failed)}") from None
+        raise KafkaUnreachable(f"topic {topic} could not be read: {_reason(failed, heard)}") from None
     finally:
         consumer.close()
     return Taken(accepted, refused)
@@ -243,49 +389,50 @@ def _messages(consumer: Consumer, quiet_s: float) -> Iterator[Message]:
         raise KafkaUnreachable(f"no partition of the topic was assigned in {ANSWER_WITHIN_S:.0f} s")
 
 
-def _document(content: bytes | None) -> object | None:
-    if content is None or len(content) > LONGEST_RELEASE:
-        return None
-    try:
-        document: object = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    return document
-
-
 # Feed marks
 
 
 def publish_mark(bootstrap: str, mark: FeedMark, settings: ClientSettings = NO_SETTINGS, *, topic: str = MARKS) -> None:
     """Put one feed mark on the topic, once everything that it covers is acknowledged."""
     content = {"source": mark.source, "partition": mark.partition, "covers_until": format_utc(mark.covers_until)}
-    _deliver(_producer(bootstrap, settings), topic, f"{mark.source}|{mark.partition}".encode(), canonical_json(content))
+    _deliver(bootstrap, settings, topic, f"{mark.source}|{mark.partition}".encode(), canonical_json(content))
 
 
-def read_marks_topic(bootstrap: str, topic: str = MARKS, settings: ClientSettings = NO_SETTINGS) -> list[FeedMark]:
-    """All feed marks that the topic holds now; raises MarkRefused for one that claims more than has happened.
+def read_marks_topic(
+    bootstrap: str, topic: str = MARKS, settings: ClientSettings = NO_SETTINGS, *, since: datetime | None = None
+) -> list[FeedMark]:
+    """The feed marks that the topic holds now, those written before `since` left out.
 
-    Read them *before* the rows: what a mark covers was on the attachments topic when the mark was written, so a read of
-    that topic to its end, begun later, holds it. The other way round rows may fall in between.
+    Raises MarkRefused, naming the offset, for one that cannot be read. Read them *before* the rows: what a mark covers was on
+    the attachments topic when the mark was written, so a read of that topic to its end, begun later, holds it. The other
+    way round rows may fall in between.
     """
-    consumer = Consumer(
-        {
-            **settings,
-            "bootstrap.servers": bootstrap,
-            "group.id": "tidemark-marks",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "log_level": 0,
-        }
-    )
-    marks: list[FeedMark] = []
+    return [_mark(message) for message in _to_the_end(bootstrap, topic, settings, since=since)]
+
+
+def _to_the_end(
+    bootstrap: str,
+    topic: str,
+    settings: ClientSettings,
+    *,
+    partitions: Collection[int] | None = None,
+    first_only: bool = False,
+    since: datetime | None = None,
+) -> Iterator[Message]:
+    """Every record that the partitions hold now (without `partitions` all of them), or the first of each.
+
+    Those from before `since` are left out.
+    """
+    heard = _Heard()
+    consumer = _consumer(bootstrap, settings, heard, {"group.id": "tidemark-reader", "enable.partition.eof": True})
     try:
         described = consumer.list_topics(topic, timeout=ANSWER_WITHIN_S).topics[topic]
         if described.error is not None:
             raise TopicRefused(f"topic {topic} does not exist or may not be read")
-        left = set(described.partitions)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+        left = set(described.partitions if partitions is None else partitions)
+        begin = OFFSET_BEGINNING if since is None else (since - _EPOCH) // timedelta(milliseconds=1)
+        places = [TopicPartition(topic, partition, begin) for partition in left]
+        consumer.assign(places if since is None else consumer.offsets_for_times(places, timeout=ANSWER_WITHIN_S))
         until = time.monotonic() + ANSWER_WITHIN_S
         while left:
             if time.monotonic() > until:
@@ -295,54 +442,108 @@ def read_marks_topic(bootstrap: str, topic: str = MARKS, settings: ClientSetting
                 continue
             error = message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                left.discard(message.partition())
+                left.discard(_number(message.partition()))
                 continue
             _raise_on_error(message)
-            marks.append(_mark(message))
+            if message.partition() in left:
+                yield message
+                if first_only:
+                    left.discard(_number(message.partition()))
             until = time.monotonic() + ANSWER_WITHIN_S
     except KafkaException as failed:
-        raise KafkaUnreachable(f"topic {topic} could not be read: {_reason(failed)}") from None
+        raise KafkaUnreachable(f"topic {topic} could not be read: {_reason(failed, heard)}") from None
     finally:
         consumer.close()
-    return marks
 
 
 def _mark(message: Message) -> FeedMark:
-    kind, at_ms = message.timestamp()
+    """The mark in a record; it vouches for nothing later than the broker's time when it was written."""
+    kind, _ = message.timestamp()
+    place = f"feed mark in partition {message.partition()} at offset {message.offset()}"
     if kind != TIMESTAMP_LOG_APPEND_TIME:
         raise MarkRefused(
-            f"a feed mark's record time is the broker's: its topic needs {_TIMESTAMP_TYPE}={_LOG_APPEND_TIME}"
+            f"{place}: its record time is not the broker's; the topic needs {_TIMESTAMP_TYPE}={_LOG_APPEND_TIME}"
         )
     try:
         mark = parse_mark((message.value() or b"").decode("utf-8"))
     except UnicodeDecodeError:
-        raise MarkRefused("a feed mark is UTF-8") from None
-    if mark.covers_until > datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms):
-        raise MarkRefused("a feed mark covers nothing later than the broker's time when it was written")
-    return mark
+        raise MarkRefused(f"{place}: it is not UTF-8") from None
+    except MarkRefused as refused:
+        # The edge waits for marks that it can read: whoever mends the source deletes this one from the topic.
+        raise MarkRefused(f"{place}: {refused}") from None
+    return replace(mark, covers_until=min(mark.covers_until, _record_time(message)))
+
+
+# The schema registry
+
+
+class RegistryUnreachable(RuntimeError):
+    """The schema registry gave no answer, or none that says whether it has a schema; names no address and no setting."""
+
+
+def registry_schemas(url: str, settings: ClientSettings = NO_SETTINGS) -> Callable[[int], str | None]:
+    """Asks a schema registry for the text of an Avro schema by its number; None if it has none of this number.
+
+    `settings` are the registry client's own (`basic.auth.user.info`, `ssl.ca.location`, …). What is asked raises
+    RegistryUnreachable: a message must not be refused because the registry is down.
+    """
+    # Half a second of imports, for those who have a registry.
+    import httpx2
+    from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
+    from confluent_kafka.schema_registry.error import OAuthTokenError
+
+    client = SchemaRegistryClient({"timeout": ANSWER_WITHIN_S, **settings, "url": url})
+
+    def schema_of(number: int) -> str | None:
+        try:
+            found = client.get_schema(number)
+        except SchemaRegistryError as refused:
+            if refused.http_status_code == 404:
+                return None
+            raise RegistryUnreachable(f"the schema registry answered with status {refused.http_status_code}") from None
+        except (httpx2.HTTPError, OAuthTokenError, ValueError) as failed:
+            raise RegistryUnreachable(f"the schema registry did not answer: {type(failed).__name__}") from None
+        return found.schema_str if found.schema_type == "AVRO" else None
+
+    return schema_of
 
 
 # The client
 
 
-def _admin(bootstrap: str, settings: ClientSettings) -> AdminClient:
-    return AdminClient({**settings, "bootstrap.servers": bootstrap, "log_level": 0})
+@dataclass(slots=True)
+class _Heard:
+    """What a client says of its connections while it keeps trying: without it a wrong password is a time-out."""
+
+    name: str | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        # That all brokers are down follows from what went before.
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.name = error.name()
 
 
-def _producer(bootstrap: str, settings: ClientSettings) -> Producer:
-    return Producer(
-        {
-            **settings,
-            "bootstrap.servers": bootstrap,
-            "enable.idempotence": True,
-            "acks": "all",
-            "message.timeout.ms": int(ANSWER_WITHIN_S * 1000),
-            "log_level": 0,
-        }
-    )
+def _client(bootstrap: str, settings: ClientSettings, heard: _Heard, own: ClientSettings) -> dict[str, Any]:
+    return {**settings, "bootstrap.servers": bootstrap, "error_cb": heard, "log_level": 0, **own}
 
 
-def _deliver(producer: Producer, topic: str, key: bytes, content: bytes) -> None:
+def _admin(bootstrap: str, settings: ClientSettings, heard: _Heard) -> AdminClient:
+    return AdminClient(_client(bootstrap, settings, heard, {}))
+
+
+def _consumer(bootstrap: str, settings: ClientSettings, heard: _Heard, own: ClientSettings) -> Consumer:
+    promised: ClientSettings = {"enable.auto.commit": False, "isolation.level": "read_committed"}
+    return Consumer(_client(bootstrap, settings, heard, {**promised, **own}))
+
+
+def _deliver(bootstrap: str, settings: ClientSettings, topic: str, key: bytes, content: bytes) -> None:
+    promised: ClientSettings = {
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": int(ANSWER_WITHIN_S * 1000),
+    }
+    heard = _Heard()
+    producer = Producer(_client(bootstrap, settings, heard, promised))
     outcome: list[KafkaError | None] = []
     producer.produce(
         topic,
@@ -353,9 +554,28 @@ def _deliver(producer: Producer, topic: str, key: bytes, content: bytes) -> None
     )
     producer.flush(ANSWER_WITHIN_S + 5)
     if not outcome:
-        raise KafkaUnreachable(f"topic {topic} did not acknowledge a record in {ANSWER_WITHIN_S:.0f} s")
+        raise KafkaUnreachable(
+            f"topic {topic} did not acknowledge a record in {ANSWER_WITHIN_S:.0f} s: {_named('no answer', heard)}"
+        )
     if outcome[0] is not None:
-        raise KafkaUnreachable(f"topic {topic} did not take a record: {outcome[0].name()}")
+        raise KafkaUnreachable(f"topic {topic} did not take a record: {_named(outcome[0].name(), heard)}")
+
+
+def _answer(outcome: "Future[Any]") -> Any:
+    """What an admin request brings; raises KafkaException, also where the client itself forgets to say that nothing came."""
+    try:
+        return outcome.result(ANSWER_WITHIN_S + 5)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+
+
+def _record_time(message: Message) -> datetime:
+    return _EPOCH + timedelta(milliseconds=message.timestamp()[1])
+
+
+def _number(partition: int | None) -> int:
+    assert partition is not None  # of a message that was read
+    return partition
 
 
 def _raise_on_error(message: Message) -> None:
@@ -373,7 +593,11 @@ def _code(failed: KafkaException) -> int | None:
     return error.code() if isinstance(error, KafkaError) else None
 
 
-def _reason(failed: KafkaException) -> str:
-    """The error's name only: its text may quote hosts and user names."""
+def _reason(failed: KafkaException, heard: _Heard) -> str:
     error = _error(failed)
-    return error.name() if isinstance(error, KafkaError) else "unknown"
+    return _named(error.name() if isinstance(error, KafkaError) else "unknown", heard)
+
+
+def _named(name: str, heard: _Heard) -> str:
+    """Errors by their names only: their texts may quote hosts and user names."""
+    return name if heard.name in (None, name) else f"{name} ({heard.name})"

@@ -1,7 +1,8 @@
-"""The release: one vector of noisy, thresholded counts for one closed hour (design.md, section 4.4).
+"""The release: one vector of noisy, thresholded counts for one closed hour or token-day (design.md, section 4.4).
 
 Its models forbid unknown keys, which is the machine-checkable form of "there is no field for a device". The digest is
-over the canonical JSON without the digest itself, so equal bytes mean equal statements.
+over the canonical JSON without the digest itself, so equal bytes mean equal statements. A `pad` may even out the sizes
+of a carrier's releases of one grid and level, so that a size tells nothing of what is inside.
 """
 
 import hashlib
@@ -16,16 +17,19 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
     StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
+    Tag,
     model_validator,
 )
 
 HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 class Direction(StrEnum):
@@ -39,6 +43,13 @@ class Level(StrEnum):
     """How finely a release speaks; nothing finer than zone x hour exists."""
 
     ZONE_HOUR = "zone-hour"
+    SECTOR_DAY = "sector-day"
+    BORDER_DAY = "border-day"
+
+    @property
+    def span(self) -> timedelta:
+        """How long a window of this level lasts; a token-day has 24 hours all year."""
+        return HOUR if self is Level.ZONE_HOUR else DAY
 
 
 _RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:Z|[+-]\d{2}:\d{2})", re.ASCII)
@@ -69,6 +80,9 @@ Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Digest = Annotated[StrictStr, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
+Kind = Literal["belt", "crossing_point"]
+
+
 class Contract(BaseModel):
     """A closed schema: unknown keys are refused, values are never coerced."""
 
@@ -76,7 +90,7 @@ class Contract(BaseModel):
 
 
 class Mechanism(Contract):
-    """How the numbers were made safe: what a reader needs to know the noise it looks through."""
+    """How the numbers of a zone-hour were made safe: what a reader needs to know the noise it looks through."""
 
     name: Literal["discrete_gaussian"]
     sigma: Annotated[StrictFloat, Field(gt=0, description="standard deviation of the published values")]
@@ -87,6 +101,23 @@ class Mechanism(Contract):
     threshold: Annotated[StrictInt, Field(ge=1, description="noisy values below it are null")]
     policy_id: Name
 
+    @property
+    def drawn_sigma(self) -> float:
+        """Standard deviation of the noise that was drawn: what the cost is reckoned from."""
+        return self.sigma
+
+
+class DayMechanism(Mechanism):
+    """How the numbers of a day level were made safe: its own draw, joined with the noisy hours that were drawn before."""
+
+    noise_sigma: Annotated[StrictFloat, Field(gt=0, description="standard deviation of the noise drawn for this level")]
+    estimate: Literal["weighted_least_squares"]
+
+    @property
+    def drawn_sigma(self) -> float:
+        """Standard deviation of the noise that was drawn: what the cost is reckoned from."""
+        return self.noise_sigma
+
 
 class ZoneCount(Contract):
     """The published count of one zone and direction; `value` null means below the threshold, not zero."""
@@ -94,6 +125,71 @@ class ZoneCount(Contract):
     zone_id: Name
     direction: Direction
     value: StrictInt | None
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """What is counted, the time aside."""
+        return (self.zone_id, self.direction)
+
+
+class SectorCount(Contract):
+    """The published estimate of one sector's belts or crossing points over a token-day, with its own deviation."""
+
+    sector_id: Name
+    kind: Kind
+    direction: Direction
+    value: StrictInt | None
+    sigma: Annotated[StrictFloat, Field(gt=0, description="standard deviation of this published value")]
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """What is counted, the time aside."""
+        return (self.sector_id, self.kind, self.direction)
+
+
+class BorderCount(Contract):
+    """The published estimate of all belts or crossing points of the border over a token-day."""
+
+    kind: Kind
+    direction: Direction
+    value: StrictInt | None
+    sigma: Annotated[StrictFloat, Field(gt=0, description="standard deviation of this published value")]
+
+    @property
+    def cell(self) -> tuple[str, ...]:
+        """What is counted, the time aside."""
+        return (self.kind, self.direction)
+
+
+_COUNT_OF: dict[Level, type[ZoneCount | SectorCount | BorderCount]] = {
+    Level.ZONE_HOUR: ZoneCount,
+    Level.SECTOR_DAY: SectorCount,
+    Level.BORDER_DAY: BorderCount,
+}
+_KEY_OF = {Level.ZONE_HOUR: "zone_id", Level.SECTOR_DAY: "sector_id", Level.BORDER_DAY: "kind"}
+
+
+def _has(value: object, name: str) -> bool:
+    return name in value if isinstance(value, dict) else hasattr(value, name)
+
+
+def _count_tag(value: object) -> str:
+    """The level whose counts look like this; refusals are then told against that shape alone."""
+    return next((level for level, key in _KEY_OF.items() if _has(value, key)), Level.ZONE_HOUR).value
+
+
+def _mechanism_tag(value: object) -> str:
+    return "day" if _has(value, "noise_sigma") or _has(value, "estimate") else "hour"
+
+
+Count = Annotated[
+    Annotated[ZoneCount, Tag("zone-hour")]
+    | Annotated[SectorCount, Tag("sector-day")]
+    | Annotated[BorderCount, Tag("border-day")],
+    Discriminator(_count_tag),
+]
+SHAPE_TAGS = frozenset({*(level.value for level in Level), "hour", "day"})
+"""Parts of a pydantic error's place that name a shape and no key of the document."""
 
 
 class Feed(Contract):
@@ -103,35 +199,75 @@ class Feed(Contract):
 
 
 class Release(Contract):
-    """What one carrier says about one closed hour. Said once, ever."""
+    """What one carrier says about one closed hour or token-day. Said once, ever."""
 
     carrier: Name
     grid_id: Digest
     level: Level
     window_start: UtcHour
     window_end: UtcHour
-    mechanism: Mechanism
+    mechanism: Annotated[
+        Annotated[Mechanism, Tag("hour")] | Annotated[DayMechanism, Tag("day")], Discriminator(_mechanism_tag)
+    ]
     lineage: Name
-    counts: Annotated[tuple[ZoneCount, ...], Field(min_length=1)]
+    counts: Annotated[tuple[Count, ...], Field(min_length=1)]
     feed: Feed
+    pad: Annotated[
+        StrictStr | None, Field(pattern="^0*$", description="evens out the sizes of releases of one grid and level")
+    ] = None
     digest: Digest
 
     @model_validator(mode="after")
-    def _speaks_once_of_one_closed_hour(self) -> Self:
-        if self.window_start.timestamp() % 3600 or self.window_end - self.window_start != HOUR:
-            raise ValueError("a window is one whole UTC hour")
-        cells = [(count.zone_id, count.direction) for count in self.counts]
+    def _speaks_once_of_one_closed_window(self) -> Self:
+        if self.window_start.timestamp() % 3600 or self.window_end - self.window_start != self.level.span:
+            raise ValueError("a window is one whole UTC hour, or of a day level 24 of them")
+        is_hour = self.level is Level.ZONE_HOUR
+        shape = _COUNT_OF[self.level]
+        if isinstance(self.mechanism, DayMechanism) is is_hour or not all(isinstance(c, shape) for c in self.counts):
+            raise ValueError("counts and mechanism are those of the level")
+        cells = [count.cell for count in self.counts]
         if cells != sorted(set(cells)):
-            raise ValueError("counts are sorted by zone and direction, each once")
+            raise ValueError("counts are sorted by what they count, each once")
         if any(count.value is not None and count.value < self.mechanism.threshold for count in self.counts):
             raise ValueError("a value below the threshold is null")
-        if self.digest != release_digest(self.document()):
+        if not is_hour and self.mechanism.sigma != max(c.sigma for c in self.counts if not isinstance(c, ZoneCount)):
+            raise ValueError("the sigma of the mechanism is the largest of its counts")
+        document = self.document()
+        if self.pad is not None and document != padded(document):
+            raise ValueError("a pad has the length that evens out the size")
+        if self.digest != release_digest(document):
             raise ValueError("the digest is not that of the content")
         return self
 
     def document(self) -> dict[str, Any]:
-        """The release as its JSON document, digest included."""
-        return self.model_dump(mode="json")
+        """The release as its JSON document, digest included; without a pad there is no key for one."""
+        document = self.model_dump(mode="json")
+        if self.pad is None:
+            del document["pad"]
+        return document
+
+
+_WIDEST = {"value": 10, "sigma": 20, "complete": len("false")}
+
+
+def padded(content: dict[str, Any]) -> dict[str, Any]:
+    """A release's document with the pad that gives all releases of its grid and level one length.
+
+    What may differ between two of them is taken as wide as it can be: values, sigmas and whether the feed is complete.
+    Raises ValueError for a value that is wider still.
+
+    >>> content = {"counts": [{"value": 73}, {"value": None}], "mechanism": {}, "feed": {"complete": True}}
+    >>> padded(content)["pad"]
+    '000000000000000'
+    """
+    stated = [("complete", content["feed"]["complete"])]
+    stated += [(name, count[name]) for count in content["counts"] for name in ("value", "sigma") if name in count]
+    if "noise_sigma" in content["mechanism"]:
+        stated.append(("sigma", content["mechanism"]["sigma"]))
+    room = [_WIDEST[name] - len(canonical_json(value)) for name, value in stated]
+    if min(room) < 0:
+        raise ValueError("a value is wider than a release has room for")
+    return {**content, "pad": "0" * sum(room)}
 
 
 def canonical_json(document: object) -> bytes:

@@ -36,3 +36,12 @@ def folder_name(at: datetime) -> str:
     '2026-03-02T05Z'
     """
     return format_utc(at)[:13] + "Z"
+
+
+def instant_of(name: str) -> datetime:
+    """The instant that a folder is named after.
+
+    >>> instant_of("2026-03-02T05Z").isoformat()
+    '2026-03-02T05:00:00+00:00'
+    """
+    return datetime.strptime(name, "%Y-%m-%dT%HZ").replace(tzinfo=UTC)

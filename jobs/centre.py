@@ -22,6 +22,7 @@ from geofence.grid import grid_from_document, neighbours
 from ingest.files import open_plain
 from ingest.release import HOUR
 from jobs.settings import CentreSettings
+from privacy.public import public_faults, read_public_ledger, reconcile
 
 
 class CentreNotReady(RuntimeError):
@@ -85,6 +86,41 @@ def take_in(
             outcomes[f"refused:{outcome.reason}"] += 1
         progress()
     return dict(outcomes)
+
+
+def consume(store: Store, settings: CentreSettings, *, now: datetime, quiet_s: float = 5.0) -> dict[str, int]:
+    """Take in what the carriers' topics hold that was not taken in yet: how many releases were accepted, known, or refused.
+
+    A topic speaks for the one carrier that the settings name: a release of another on it is refused. Raises CentreNotReady
+    without topics.
+    """
+    # A centre that takes releases by push needs no Kafka client.
+    from ingest.kafka import consume_releases
+
+    kafka = settings.kafka
+    if kafka is None:
+        raise CentreNotReady("centre.kafka: the topics that releases come in by are not set")
+    outcomes: Counter[str] = Counter()
+    for topic, carrier in sorted(kafka.topics.items()):
+
+        def accept(content: bytes, carrier: str = carrier) -> bool:
+            (outcome,) = accept_many(store, [_parsed(content)], carrier=carrier, now=now)
+            if isinstance(outcome, Receipt):
+                outcomes[outcome.outcome] += 1
+                return True
+            assert isinstance(outcome, ReleaseRefused)
+            outcomes[f"refused:{outcome.reason}"] += 1
+            return False
+
+        consume_releases(kafka.bootstrap, kafka.group, accept, kafka.client_login, topic=topic, quiet_s=quiet_s)
+    return dict(outcomes)
+
+
+def reconcile_ledger(store: Store, content: bytes) -> dict[str, Any]:
+    """Whether a carrier's public ledger keeps its own rules and says what this centre was told; raises NoPublicLedger."""
+    carrier, chain = read_public_ledger(content)
+    told = store.digests_told(carrier)
+    return {"carrier": carrier, "told": len(told), "faults": [*public_faults(chain), *reconcile(chain, told)]}
 
 
 def border_of(store: Store, settings: CentreSettings) -> Border:
@@ -244,14 +280,16 @@ def serve(store: Store, settings: CentreSettings, *, clock: Callable[[], datetim
     import uvicorn
 
     from api.app import create_app
-    from api.settings import ApiSettings
+    from api.settings import ApiSettings, Notice
 
-    api_settings = ApiSettings(bind_host=settings.host, sign_in=settings.sign_in, clock=clock)
+    notice = Notice(**settings.notice.model_dump())
+    api_settings = ApiSettings(bind_host=settings.host, sign_in=settings.sign_in, clock=clock, notice=notice)
     uvicorn.run(
         create_app(store, api_settings),
         host=settings.host,
         port=settings.port,
         log_level="warning",
+        access_log=False,  # a query string may hold anything
         proxy_headers=False,
         server_header=False,
     )

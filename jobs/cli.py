@@ -7,14 +7,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from jobs.settings import CentreSettings, EdgeSettings
+    from jobs.turns import Asked
 
 app = typer.Typer(
     help="Reads the movement of a land border in aggregate, while nobody in it can be found.",
@@ -25,6 +28,8 @@ app = typer.Typer(
 zones_app = typer.Typer(help="Zone grids: build one for a border, or check your own.", no_args_is_help=True)
 cells_app = typer.Typer(help="Cell plans on a zone grid.", no_args_is_help=True)
 simulate_app = typer.Typer(help="A synthetic border: a day of events, or months of counts.", no_args_is_help=True)
+feed_app = typer.Typer(help="A carrier's feed, before the edge reads it.", no_args_is_help=True)
+tokens_app = typer.Typer(help="Tokens from subscriber ids, at the carrier.", no_args_is_help=True)
 edge_app = typer.Typer(help="The edge, inside a carrier.", no_args_is_help=True)
 release_app = typer.Typer(help="What leaves a carrier.", no_args_is_help=True)
 centre_app = typer.Typer(help="What the centre must know first: grid, carriers, armed sectors.", no_args_is_help=True)
@@ -34,6 +39,8 @@ for name, room in (
     ("zones", zones_app),
     ("cells", cells_app),
     ("simulate", simulate_app),
+    ("feed", feed_app),
+    ("tokens", tokens_app),
     ("edge", edge_app),
     ("release", release_app),
     ("centre", centre_app),
@@ -53,21 +60,26 @@ class Refused(typer.Exit):
 
 
 def main() -> None:
-    """Run the command; an expected refusal is one sentence and exit code 2, never a stack trace."""
+    """Run the command; an expected refusal is one sentence and exit code 2, any other fault is told without its message."""
+    from jobs.scrub import install_scrubber, say_fault, scrub
+
+    install_scrubber()
     try:
         app()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the rim: nothing may pass it with a message in hand
         if not _is_expected(error):
-            raise
+            say_fault(error)  # Typer puts a hook of its own before ours
+            sys.exit(1)
         named = f"{error.strerror}: {error.filename}" if isinstance(error, FileNotFoundError) else str(error)
-        _notes.print(f"refused: {named}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        _notes.print(f"refused: {scrub(named)}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
 def _is_expected(error: Exception) -> bool:
     """Whether this is a refusal with a rule in its message, by the names of the project's own errors."""
-    rooms = ("ingest.", "geofence.", "movement.", "privacy.", "detector.", "api.", "jobs.", "simulator.")
-    return type(error).__module__.startswith(rooms) or isinstance(error, FileNotFoundError)
+    from jobs.scrub import is_own
+
+    return is_own(error) or isinstance(error, FileNotFoundError)
 
 
 def _report(document: dict[str, Any], as_json: bool) -> None:
@@ -105,6 +117,10 @@ def _centre_settings(config: Path | None) -> "CentreSettings":
     from jobs.settings import read_settings
 
     return read_settings(config).centre
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _hour(at: datetime) -> datetime:
@@ -195,6 +211,23 @@ def zones_check(
     _report(_grid_facts(checked), as_json)
 
 
+@zones_app.command("diff")
+def zones_diff(
+    before: Path,
+    after: Path,
+    turn_hour: Annotated[int | None, typer.Option(min=0, max=23)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a later version of a zone grid changes, and when it takes effect."""
+    from dataclasses import asdict
+
+    from geofence.diff import diff_grids
+    from geofence.grid import read_zone_grid
+
+    versions = [read_zone_grid(path, turn_hour_utc=turn_hour) for path in (before, after)]
+    _report(asdict(diff_grids(*versions)), as_json)
+
+
 def _grid_facts(grid: Any) -> dict[str, Any]:
     kinds = [zone.kind.value for zone in grid.zones]
     return {
@@ -226,6 +259,131 @@ def cells_locate(config: Config = None, as_json: AsJson = False) -> None:
         },
         as_json,
     )
+
+
+@cells_app.command("import-opencellid")
+def cells_import_opencellid(
+    cell_list: Annotated[Path, typer.Argument(help="CSV of OpenCelliD or Mozilla, packed with gzip or not.")],
+    out: Annotated[Path, typer.Argument(help="Cell plan to write (CSV).")],
+    network: Annotated[list[str], typer.Option(help="MCC-MNC of a network to take over; may be given again.")],
+    range_m: Annotated[
+        float | None, typer.Option(min=1, help="Where the list has no range; without it such a cell is left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a cell plan of a public cell list: a stand-in where the carrier's own is not at hand."""
+    from geofence.cell_plan import write_cell_plan
+    from geofence.opencellid import read_opencellid
+
+    with _working("Reading the cell list"):
+        found = read_opencellid(cell_list, network, range_m=range_m)
+        write_cell_plan(found.plan, out)
+    _report({"cells": found.plan.height, "left_out": found.left_out}, as_json)
+
+
+@cells_app.command("import-multimno")
+def cells_import_multimno(
+    network_file: Annotated[Path, typer.Argument(help="One day's network file of multimno (Parquet).")],
+    out: Annotated[Path, typer.Argument(help="Cell plan to write (CSV).")],
+    plmn: Annotated[str, typer.Option(help="MCC-MNC of the network.")],
+    cells: Annotated[Path, typer.Option(help="CSV with multimno_cell_id, rat, cell_id.")],
+    time_zone: Annotated[str, typer.Option(help="Zone of its validity dates, such as Asia/Ho_Chi_Minh.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a cell plan of a network file in the schema of Eurostat's multimno."""
+    from geofence.cell_plan import write_cell_plan
+    from geofence.multimno import read_multimno_cells
+
+    with _working("Reading the network file"):
+        plan = read_multimno_cells(network_file, plmn=plmn, cells=cells, time_zone=time_zone)
+        write_cell_plan(plan, out)
+    _report({"cells": plan.height}, as_json)
+
+
+# The feed and its tokens
+
+
+@feed_app.command("check")
+def feed_check(
+    files: Annotated[list[Path], typer.Argument(help="Files or folders of cell-attachment events.")],
+    config: Config = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", help="parquet, ndjson, csv, avro or multimno; else as set, or by the names."),
+    ] = None,
+    cells: Annotated[Path | None, typer.Option(help="Cell plan; without it that of the settings, if any.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether files are fit for the edge. No row is stored and none is shown; exit code 1 if they are not."""
+    from jobs.feed_check import check_files, show
+    from jobs.settings import read_settings
+
+    with _working("Checking the feed"):
+        found = check_files(files, read_settings(config).edge, file_format, cells)
+    if as_json:
+        _report(found.document(), as_json)
+    else:
+        show(found, Console())
+    if not found.is_fit:
+        raise typer.Exit(1)
+
+
+TurnHour = Annotated[int, typer.Option(min=0, max=23, help="UTC hour at which the token-day turns.")]
+Keys = Annotated[Path, typer.Option(help="Folder of the days' keys; a key is never given on a command line.")]
+
+
+@tokens_app.command("new-key")
+def tokens_new_key(keys: Keys, turn_hour: TurnHour, as_json: AsJson = False) -> None:
+    """Make the keys of this token-day and the next, and delete those of days that are over. To be run every hour."""
+    from ingest.day_keys import turn_keys
+    from ingest.token_day import folder_name
+
+    change = turn_keys(keys, _now(), turn_hour)
+    _report({"made": list(map(folder_name, change.made)), "deleted": list(map(folder_name, change.deleted))}, as_json)
+
+
+@tokens_app.command("make")
+def tokens_make(
+    keys: Keys,
+    turn_hour: TurnHour,
+    subscriber: Annotated[
+        str, typer.Option(help="Column of the subscriber id (IMSI, or number in international form).")
+    ],
+    opted_out: Annotated[Path, typer.Option(help="Who opted out, one id a line; an empty file if nobody did.")],
+    source: Annotated[Path | None, typer.Option(help="CSV or NDJSON; standard input without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output without it.")] = None,
+    file_format: Annotated[str, typer.Option("--format", help="csv or ndjson")] = "csv",
+    delimiter: Annotated[str, typer.Option(help="CSV only.")] = ",",
+    time: Annotated[str, typer.Option(help="Column of the event's time.")] = "event_time",
+    time_form: Annotated[str, typer.Option(help="rfc3339, epoch_s, epoch_ms or epoch_us")] = "rfc3339",
+    keep: Annotated[list[str], typer.Option(help="Another column that goes on; may be given again.")] = [],  # noqa: B006
+    machines: Annotated[Path | None, typer.Option(help="Machine SIMs, one id a line.")] = None,
+    machine_prefixes: Annotated[Path | None, typer.Option(help="How ids of machine SIMs begin, one a line.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace subscriber ids by the day's tokens; leave out machine SIMs and who opted out. Counts go to standard error."""
+    from jobs.tokens import TokenOrder, make_tokens
+
+    counts = make_tokens(
+        TokenOrder(
+            keys=keys,
+            turn_hour_utc=turn_hour,
+            subscriber=subscriber,
+            time=time,
+            time_form=time_form,
+            file_format=file_format,
+            delimiter=delimiter,
+            keep=tuple(keep),
+            opted_out=opted_out,
+            machines=machines,
+            machine_prefixes=machine_prefixes,
+        ),
+        source,
+        out,
+    )
+    _notes.print(json.dumps(counts) if as_json else ", ".join(f"{name} {rows:,}" for name, rows in counts.items()))
+    if counts.get("no_key") and not counts.get("written"):
+        raise typer.Exit(1)
 
 
 # Simulation
@@ -277,14 +435,13 @@ def simulate_events_command(
     ],
     share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the market.")] = 0.6,
     scale: Annotated[float, typer.Option(min=0.001, max=1, help="Share of bystanders simulated.")] = 0.1,
-    file_format: Annotated[str, typer.Option("--format", help="parquet or ndjson")] = "parquet",
+    file_format: Annotated[Literal["parquet", "ndjson"], typer.Option("--format")] = "parquet",
     seed: int = 1,
     as_json: AsJson = False,
 ) -> None:
     """A day of cell-attachment events of one carrier, with a cell plan, feed marks and a planted surge."""
     from geofence.border import read_border
     from geofence.grid import neighbours, read_zone_grid
-    from ingest.files import FileFormat
     from ingest.release import HOUR
     from simulator.events import simulate_events, write_events
     from simulator.ground import survey
@@ -322,7 +479,7 @@ def simulate_events_command(
             scale=scale,
             ground=surveyed,
         )
-        write_events(made, out / "feed", format=FileFormat(file_format).value)
+        write_events(made, out / "feed", format=file_format)
         made.truth.write_parquet(out / "truth.parquet")
         surge_truth(planted).write_parquet(out / "surges.parquet")
         gates = realism_gates(made, plan, surveyed)
@@ -350,48 +507,160 @@ def edge_run(
     every: Annotated[int | None, typer.Option(min=1, help="Again every so many seconds, until stopped.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Sight, close, publish and delete: once, or for as long as it is left to run."""
-    while True:
+    """Sight, close, publish and delete: once, or for as long as it is left to run (SIGTERM ends it after its turn)."""
+    if every is None:
         _report(_edge(config), as_json)
-        if every is None:
-            return
-        time.sleep(every)
+        return
+    import signal
+    from threading import Event
+
+    from jobs.turns import Asked
+
+    stopping = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    def told(report: dict[str, Any]) -> None:
+        if as_json or report["windows_released"] or report["away"]:
+            _report({"at": f"{_now():%Y-%m-%dT%H:%M:%SZ}", **report}, as_json)
+            sys.stdout.flush()
+
+    _take_turns(config, Asked(every_s=every), told, stopping)
 
 
 def _edge(config: Path | None, *, read: bool = True, close: bool = True) -> dict[str, Any]:
+    from threading import Event
+
+    from jobs.turns import Asked
+
+    reports: list[dict[str, Any]] = []
+    _take_turns(config, Asked(read, close), reports.append, Event())
+    return reports[0]
+
+
+def _take_turns(config: Path | None, asked: "Asked", told: Callable[[dict[str, Any]], None], stopping: "Event") -> None:
     import os
 
-    from jobs.edge import edge_report, keep_house, open_edge, place_cells, run_close, run_sight
     from jobs.milestone import milestones
-    from jobs.spark import edge_session
+    from jobs.turns import take_turns
+
+    settings = _edge_settings(config)
+    milestone = milestones(os.environ.get("TIDEMARK_HOLD"))
+    if asked.every_s is not None:
+        take_turns(settings, asked, milestone, tell=lambda _: None, told=told, stopping=stopping)
+        return
+    with _working("Starting") as tell:
+        take_turns(settings, asked, milestone, tell=tell, told=told, stopping=stopping)
+
+
+@edge_app.command("make-topics")
+def edge_make_topics(
+    config: Config = None,
+    partitions: Annotated[int, typer.Option(min=1, help="Of the topic of events.")] = 4,
+    replication: Annotated[int, typer.Option(min=1, help="Copies of every record.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Make the topics of the settings that are not there, as the rules need them, and check the topic of events."""
+    from jobs.kafka_edge import make_topics
+
+    settings = _kafka_edge_settings(config)
+    _report(make_topics(settings, partitions=partitions, replication=replication), as_json)
+
+
+@edge_app.command("record-gap")
+def edge_record_gap(
+    config: Config = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be recorded.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Record what Kafka deleted before it was read: its hours go out as not complete, and the edge reads on behind it."""
+    from jobs.kafka_gap import record_gap
+    from jobs.tables import EdgeFolder
+
+    settings = _kafka_edge_settings(config)
+    folder = EdgeFolder(settings.state)
+    assert settings.kafka is not None
+    with folder.held():
+        _report(record_gap(settings.kafka, folder, now=_now(), dry_run=dry_run), as_json)
+
+
+def _kafka_edge_settings(config: Path | None) -> "EdgeSettings":
+    from jobs.settings import SettingsRefused
+
+    settings = _edge_settings(config)
+    if settings.kafka is None:
+        raise SettingsRefused("edge.kafka: this command is for an edge whose rows come by Kafka")
+    return settings
+
+
+@edge_app.command("status")
+def edge_status(config: Config = None, as_json: AsJson = False) -> None:
+    """How the edge and its feed are, for the carrier's own eyes; exit code 1 when something needs a person."""
+    from jobs.standing import needs_a_person
+    from jobs.status import edge_standing, show
+
+    standing = edge_standing(_edge_settings(config), now=_now())
+    if as_json:
+        _report(standing.document(), as_json)
+    else:
+        show(standing, Console())
+    if needs_a_person(standing):
+        raise typer.Exit(1)
+
+
+@edge_app.command("left")
+def edge_left(
+    config: Config = None,
+    date: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="UTC date on which it left; today without it.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Since the edge began.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What left today: every release as the outside got it, when and to where; exit code 1 if it is not the ledger's."""
+    from jobs.edge import ledger_of
+    from jobs.left import show, what_left
     from jobs.tables import EdgeFolder
 
     settings = _edge_settings(config)
-    folder = EdgeFolder(settings.state)
-    milestone = milestones(os.environ.get("TIDEMARK_HOLD"))
-    with _working("Reading grid and cell plan") as tell, folder.held():
-        placed = place_cells(settings)
-        edge = open_edge(settings, placed, milestone)
-        entries = [] if settings.replay else keep_house(edge, now=datetime.now(UTC), progress=lambda _: None)
-        tell("Starting Spark")
-        spark = edge_session(master=settings.master, scratch=folder.scratch, driver_memory=settings.driver_memory)
-        try:
-            if read:
-                tell("Sighting")
-                run_sight(spark, settings, placed, milestone, now=datetime.now(UTC))
-            if close:
-                tell("Closing hours")
-                entries += run_close(
-                    spark,
-                    settings,
-                    edge,
-                    now=datetime.now(UTC),
-                    progress=lambda entry: tell(f"Released {entry.window_start:%Y-%m-%d %H:%M}Z"),
-                )
-        finally:
-            spark.stop()
-            edge.ledger.close()
-    return edge_report(edge, entries)
+    on = None if everything else (date or _now()).date()
+    found = what_left(EdgeFolder(settings.state), ledger_of(settings), on)
+    if as_json:
+        _report({"carrier": settings.carrier, "date": on, "releases": [one.row() for one in found]}, as_json)
+    else:
+        show(found, Console())
+    if any(one.fault for one in found):
+        raise typer.Exit(1)
+
+
+@edge_app.command("stop")
+def edge_stop(
+    reason: Annotated[str, typer.Option(help="One line; it stays in the history.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let nothing leave from now on. Rows are still taken in and old days deleted."""
+    from dataclasses import asdict
+
+    from jobs.stop import stop
+
+    stopped = stop(_edge_settings(config).state, reason, now=_now())
+    _report({"stopped": asdict(stopped)}, as_json)
+
+
+@edge_app.command("start")
+def edge_start(
+    reason: Annotated[str, typer.Option(help="One line; it stays in the history.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let releases leave again. Windows of the stopped time whose tables are still there are told; others are null."""
+    from dataclasses import asdict
+
+    from jobs.stop import start
+
+    stopped = start(_edge_settings(config).state, reason, now=_now())
+    _report({"started": True, "was_stopped": asdict(stopped)}, as_json)
 
 
 @release_app.command("push")
@@ -433,6 +702,59 @@ def ledger_verify(config: Config = None, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
+@ledger_app.command("export")
+def ledger_export(
+    config: Config = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write; standard output without it.", show_default=False)
+    ] = None,
+) -> None:
+    """The public ledger: policies, budgets and the digest of every release, as one hash chain that anyone can re-check."""
+    from jobs.edge import ledger_of
+    from privacy.public import public_ledger
+
+    ledger = ledger_of(_edge_settings(config))
+    document = public_ledger(ledger.carrier, ledger.mode, ledger.chain())
+    text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+        _report({"entries": len(document["entries"]), "head": document["head"], "written": out.name}, as_json=False)
+
+
+@ledger_app.command("table")
+def ledger_table(
+    config: Config = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The whole page docs/budget.md.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What the policy costs in epsilon: a day, a month, a year, two carriers, a group."""
+    from jobs.budget import cost_rows
+    from jobs.budget import markdown as page
+    from jobs.settings import read_settings
+    from privacy.policy import ReleasePolicy
+
+    edge = read_settings(config).edge
+    policy = ReleasePolicy() if edge is None else edge.release_policy()
+    if markdown:
+        sys.stdout.write(page(policy))
+        return
+    rows = cost_rows(policy)
+    _report(
+        {"policy": policy.document(), "table": rows} if as_json else {row.pop("case"): row for row in rows}, as_json
+    )
+
+
+@ledger_app.command("bias")
+def ledger_bias(as_json: AsJson = False) -> None:
+    """What the contribution bound leaves out, by who crosses how often: of the whole day, and of its last quarter."""
+    from jobs.budget import bias_rows
+
+    rows = bias_rows()
+    _report({"table": rows} if as_json else {row.pop("who crosses"): row for row in rows}, as_json)
+
+
 # The centre
 
 
@@ -461,6 +783,42 @@ def centre_add_carrier(
     _report({"carrier": name}, as_json)
 
 
+@centre_app.command("add-factor")
+def centre_add_factor(
+    carrier: str,
+    factor: Annotated[float, typer.Argument(help="Movements of everybody that one counted movement stands for.")],
+    sd: Annotated[float, typer.Option(help="Its own uncertainty, one standard deviation.")],
+    valid_from: At,
+    proposed_by: Annotated[str, typer.Option(help="Who proposes it.")],
+    reason: Annotated[str, typer.Option(help="From which figures.")],
+    approved_by: Annotated[str, typer.Option(help="A second person.")] = "",
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record a market factor from a date on: for estimates of the whole market, never for a flag."""
+    from detector.expand import MarketFactor
+    from jobs.centre import open_store
+
+    stated = MarketFactor(carrier, factor, sd, valid_from.replace(tzinfo=UTC), proposed_by, approved_by, reason)
+    open_store(_centre_settings(config)).put_factor(stated, recorded_at=datetime.now(UTC))
+    _report(stated.document(), as_json)
+
+
+@centre_app.command("reconcile")
+def centre_reconcile(
+    export: Annotated[Path, typer.Argument(help="A carrier's public ledger, as `ledger export` writes it.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a carrier's public ledger against what this centre was told; exit code 1 if they differ."""
+    from jobs.centre import open_store, reconcile_ledger
+
+    report = reconcile_ledger(open_store(_centre_settings(config)), export.read_bytes())
+    _report(report, as_json)
+    if report["faults"]:
+        raise typer.Exit(1)
+
+
 @centre_app.command("arm")
 def centre_arm(
     sector: str,
@@ -481,6 +839,35 @@ def centre_arm(
         expires_at=until.replace(tzinfo=UTC),
     )
     _report({"sector": sector, "armed_until": until}, as_json)
+
+
+@centre_app.command("consume")
+def centre_consume(
+    config: Config = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Again every so many seconds, until stopped.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take releases in from the carriers' topics, through the same checks as a push: what is there now, or until stopped."""
+    import signal
+    from threading import Event
+
+    from ingest.kafka import KafkaUnreachable
+    from jobs.centre import consume, open_store
+
+    settings = _centre_settings(config)
+    store, stopping = open_store(settings), Event()
+    if every is not None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+    while True:
+        try:
+            _report(consume(store, settings, now=_now()), as_json)
+        except KafkaUnreachable as away:
+            if every is None:
+                raise
+            _notes.print(str(away), markup=False, highlight=False)
+        if every is None or stopping.wait(every):
+            return
 
 
 @app.command()

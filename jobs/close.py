@@ -1,75 +1,100 @@
 """`close`: one deterministic batch a clock hour, from sightings to one release.
 
 The close of hour P is a pure function of its frozen manifest, the carry-over of P-1, the ground and the policy. It settles
-and releases window P-1. Running it again gives the same bytes; the ledger decides what is said.
+and releases window P-1. Running it again gives the same counts and the same carry-over, however many buckets, tasks and
+machines do it; the ledger decides what is said.
 """
 
-import io
-from collections.abc import Callable
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import polars as pl
-import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 
 from ingest.release import HOUR, Direction
-from ingest.token_day import HOURS_IN_DAY, token_day_start
+from ingest.token_day import HOURS_IN_DAY, hours_of, token_day_start
+from jobs.closing import CLOSED_SCHEMA, LEAVES, NO_LEAVES, HourOrder, StepDone, bytes_of, close_task, steps_of
+from jobs.grounds import DayGround, GroundMissing, Pin, choose_pin, read_ground
 from jobs.milestone import Milestone
-from jobs.tables import EdgeFolder, TableDamaged, file_digest
-from movement.advance import (
-    CARRY_OVER_SCHEMA,
-    COUNT_SCHEMA,
-    DIRECTIONS,
-    SIGHTING_SCHEMA,
-    Step,
-    Tally,
-    advance,
-    empty_carry_over,
-)
-from movement.ground import Ground
+from jobs.sealed import SealedFile
+from jobs.stop import leave_to_speak
+from jobs.tables import CarryOver, EdgeFolder, TableDamaged
+from jobs.watch import FeedMonitor
+from movement.advance import DIRECTIONS, Tally
 from privacy.ledger import DayClosed, Entry, Ledger, LedgerRefused, Noise
+from privacy.mechanism import DiscreteGaussian
+from privacy.policy import ReleasePolicy
 
-SIGHTINGS_PER_BUCKET = 500_000
-_BUCKET_RESULT = "counts binary, carry_over binary, tally binary"
-_SIGHTING_COLUMNS = "token binary, event_time bigint, cell int, side tinyint"
-_PENDING_TYPE = (
-    "array<struct<at:bigint,direction:tinyint,cell:int,zone:int,crossing_point:int,silent:boolean,looking:boolean>>"
-)
-_CARRY_OVER_COLUMNS = (
-    "token binary, state tinyint, cell int, home_at bigint, crossing_point int, crossing_point_at bigint, "
-    f"from_abroad_at bigint, arrivals tinyint, departures tinyint, pending {_PENDING_TYPE}"
-)
+_NOTHING = CarryOver(leaves=NO_LEAVES, totals=(), files=(), sightings=(), tally={})
+
+
+class CarryOverLost(RuntimeError):
+    """What the close of an hour left behind is not there as it was; the day's own tables give it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What every close of a token-day rests on; fixed until the turn."""
+    """What every close rests on.
+
+    `current` and the policy of `noise` are those of the settings: what a token-day will have that was not begun yet. One
+    that was is ended on its own ground, and under its own policy by what `noise_under` gives.
+    """
 
     folder: EdgeFolder
     ledger: Ledger
-    ground: Ground
-    zone_ids: tuple[str, ...]
-    grid_id: str
-    grid_valid_from: datetime
-    ground_digest: str  # of cell plan, zone grid and networks
+    current: Pin
+    current_valid_from: datetime
     turn_hour_utc: int
     noise: Noise
+    feed: FeedMonitor
     milestone: Milestone
+    noise_under: Callable[[ReleasePolicy], Noise] = DiscreteGaussian
+
+    def pin_of(self, day: datetime) -> Pin:
+        """What a token-day rests on, from now on at the latest."""
+        store = self.folder.grounds
+        return store.pin(day, choose_pin(day, store.pins(), self.current, self.current_valid_from))
+
+    def ground_of(self, day: datetime) -> DayGround:
+        """The ground of a token-day: its zones, its grid, what overlaps; raises DayClosed if it is gone."""
+        try:
+            return read_ground(self.folder.grounds.of(self.pin_of(day).ground))
+        except GroundMissing as gone:
+            self.ledger.close_day(day, str(gone))
+            raise DayClosed(str(gone)) from gone
+
+    def noise_of(self, day: datetime) -> Noise:
+        """What draws for a token-day."""
+        policy = self.ledger.policy_of(day)
+        return self.noise if policy in (None, self.noise.policy) else self.noise_under(policy)
+
+    def cells_of(self, day: datetime) -> tuple[tuple[str, Direction], ...]:
+        """A token-day's whole public grid, in the order in which it is drawn and published."""
+        return self.ground_of(day).cells
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What a close gives: the settled hour's exact counts as (zone, direction, count), and what it leaves behind."""
+
+    counts: tuple[tuple[int, int, int], ...]
+    left: CarryOver
 
     @property
-    def cells(self) -> tuple[tuple[str, Direction], ...]:
-        """The whole public grid, in the order in which it is drawn and published."""
-        return tuple(sorted((zone_id, direction) for zone_id in self.zone_ids for direction in Direction))
+    def tally(self) -> Tally:
+        """What became of the hour's rows."""
+        return Tally(**self.left.tally)
 
 
 def close_window(spark: SparkSession, edge: Edge, window_start: datetime) -> Entry:
     """Settle and release one window: the stored release, or one drawn now; all null if its day is closed.
 
-    Earlier hours of the same token-day that were not closed yet are closed first, in order.
+    Earlier hours of the same token-day that were not closed yet are closed first, in order. Raises EdgeStopped while the
+    stop switch is on.
     """
     stored = edge.ledger.entry(window_start)
     if stored is not None:
@@ -77,167 +102,204 @@ def close_window(spark: SparkSession, edge: Edge, window_start: datetime) -> Ent
     day = token_day_start(window_start, edge.turn_hour_utc)
     try:
         lineage = open_day(edge, day)
-        if edge.folder.outbox(edge.ledger.carrier, window_start).exists():
-            # The ledger is older than what has left: it was restored, and would draw again.
-            edge.ledger.close_day(day, "the ledger does not know a release that has left")
-            raise DayClosed("the ledger does not know a release that has left")
-        counts, digest = _settle(spark, edge, day, window_start + HOUR)
+        closed = _settle(spark, edge, day, window_start + HOUR)
+        counts = _on_grid(edge.ground_of(day), closed.counts)
+        with leave_to_speak(edge.folder.root):
+            return edge.ledger.release(
+                window_start,
+                counts,
+                turn_hour_utc=edge.turn_hour_utc,
+                lineage=lineage,
+                carry_over_digest=closed.left.digest,
+                complete=edge.feed.complete(window_start, day),
+                noise=edge.noise_of(day),
+            )
     except DayClosed:
-        return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
-    return edge.ledger.release(
-        window_start,
-        counts,
-        turn_hour_utc=edge.turn_hour_utc,
-        lineage=lineage,
-        carry_over_digest=digest,
-        complete=not edge.folder.lost_files(day),
-        noise=edge.noise,
-    )
+        with leave_to_speak(edge.folder.root):
+            return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
+
+
+def close_day_levels(spark: SparkSession, edge: Edge, day: datetime) -> tuple[Entry, Entry]:
+    """The sector-day and border-day releases of a token-day all of whose windows were said; null if the day is closed.
+
+    Raises EdgeStopped while the stop switch is on.
+    """
+    try:
+        lineage = open_day(edge, day)
+        totals = day_totals(spark, edge, day)
+        # The ledger adds its own word: complete only if every hour was drawn, and complete.
+        complete = not edge.folder.lost(hours_of(day))
+        with leave_to_speak(edge.folder.root):
+            return edge.ledger.release_day(day, totals, lineage=lineage, complete=complete, noise=edge.noise_of(day))
+    except DayClosed:
+        return null_day_levels(edge, day)
+
+
+def null_day_levels(edge: Edge, day: datetime) -> tuple[Entry, Entry]:
+    """The all-null releases of a token-day that can no longer be told; raises EdgeStopped while the stop switch is on."""
+    with leave_to_speak(edge.folder.root):
+        return edge.ledger.release_day_null(day)
 
 
 def null_window(edge: Edge, window_start: datetime) -> Entry:
-    """The all-null release of a window that can no longer be told, whatever its day rests on now."""
-    # Closed, or opened with other settings: null is said of the day as it was opened.
-    with suppress(LedgerRefused):
-        open_day(edge, token_day_start(window_start, edge.turn_hour_utc))
-    return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
+    """The all-null release of a window that can no longer be told, whatever its day rests on now.
+
+    Raises EdgeStopped while the stop switch is on.
+    """
+    with leave_to_speak(edge.folder.root):
+        # Closed, or opened with other settings: null is said of the day as it was opened.
+        with suppress(LedgerRefused):
+            open_day(edge, token_day_start(window_start, edge.turn_hour_utc))
+        return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
 
 
 def open_day(edge: Edge, day: datetime) -> str:
     """The lineage of a token-day, tied to its tables; raises DayClosed or LedgerRefused."""
-    if day < edge.grid_valid_from:
+    ground = edge.ground_of(day)
+    if day < ground.grid_valid_from:
         raise LedgerRefused("the zone grid is not valid yet on this token-day")
     lineage = edge.ledger.open_day(
         day,
         lineage_on_disk=edge.folder.lineage(day),
-        grid_id=edge.grid_id,
-        plan_digest=edge.ground_digest,
-        policy=edge.noise.policy,
-        cells=edge.cells,
+        grid_id=ground.grid_id,
+        plan_digest=ground.digest,
+        policy=edge.noise_of(day).policy,
+        cells=ground.cells,
+        zones=[(zone.zone_id, zone.sector_id, zone.kind.value) for zone in ground.zones],
     )
     if edge.folder.lineage(day) is None:
         edge.folder.write_lineage(day, lineage)
     return lineage
 
 
-def _settle(spark: SparkSession, edge: Edge, day: datetime, hour: datetime) -> tuple[list[int], str]:
-    """The exact counts of the window before `hour`, and the digest of the carry-over that closing `hour` leaves."""
-    if hour == day:
-        carry_over = empty_carry_over()
-    else:
-        before = hour - HOUR
-        known = edge.ledger.carry_over_digest(day, before)
-        path = edge.folder.carry_over(day, before)
-        if known is None or not path.is_file() or file_digest(path) != known:
-            # Never closed, or lost: the day's own partitions give it again, byte for byte, or the day is over.
-            _, again = _settle(spark, edge, day, before)
-            if known is not None and again != known:
-                edge.ledger.close_day(day, "a carry-over was lost and cannot be rebuilt")
-                raise DayClosed("a carry-over was lost and cannot be rebuilt")
-            if known is None:
-                edge.ledger.settle(day, before, again)
-        carry_over = pl.read_parquet(path)
-    step = _step(spark, edge, day, hour, carry_over)
-    return _grid_counts(edge, step.counts), edge.folder.write_carry_over(day, hour, step.carry_over)
+def day_totals(spark: SparkSession, edge: Edge, day: datetime) -> list[int]:
+    """The exact counts of a whole token-day in the order of `Edge.cells_of`; for after its last window.
+
+    They are part of what the last close left, and rebuilt with it when lost; raises DayClosed where that cannot be.
+    """
+    turn = day + HOUR * HOURS_IN_DAY
+    left = edge.folder.read_carry_over(day, turn, edge.ledger.carry_over_digest(day, turn))
+    totals = left.totals if left is not None else _settle(spark, edge, day, turn).left.totals
+    return _on_grid(edge.ground_of(day), totals)
 
 
-def _step(spark: SparkSession, edge: Edge, day: datetime, hour: datetime, carry_over: pl.DataFrame) -> Step:
-    # After the last hour of a token-day there are no more of its rows: pending movements settle as they stand.
-    past_the_turn = hour - day == HOUR * HOURS_IN_DAY
+def _settle(spark: SparkSession, edge: Edge, day: datetime, hour: datetime) -> Closed:
+    """What closing `hour` gives, its carry-over written; raises DayClosed."""
     try:
-        manifest = {"files": []} if past_the_turn else edge.folder.manifest(day, hour, edge.ground_digest)
-        frozen = edge.ledger.freeze(day, hour, manifest)
-        paths = edge.folder.check(frozen)
+        closed = _close(spark, edge, day, hour)
+    except CarryOverLost:
+        # Its files are as they were written, and yet not what the ledger knows: without its record it is rebuilt.
+        edge.folder.carry_over(day, hour - HOUR).unlink(missing_ok=True)
+        closed = _close(spark, edge, day, hour)
+    edge.milestone("before-carry-over")
+    left = edge.folder.write_carry_over(day, hour, closed.left)
+    edge.milestone("after-carry-over")
+    return replace(closed, left=left)
+
+
+def _close(spark: SparkSession, edge: Edge, day: datetime, hour: datetime) -> Closed:
+    carried = _NOTHING if hour == day else _carried(spark, edge, day, hour - HOUR)
+    try:
+        return close_hour(spark, _hour_order(edge, day, hour, carried), carried)
     except TableDamaged as damaged:
         edge.ledger.close_day(day, str(damaged))
         raise DayClosed(str(damaged)) from damaged
-    rows = sum(file["rows"] for file in frozen["files"])
-    hour_start_ms = int(hour.timestamp() * 1000)
-    return advance_on_spark(
-        spark,
-        carry_over,
-        [str(path) for path in paths],
-        edge.ground,
-        hour_start_ms=hour_start_ms,
-        k=edge.noise.policy.k,
-        buckets=max(spark.sparkContext.defaultParallelism, -(-rows // SIGHTINGS_PER_BUCKET)),
-    )
 
 
-def advance_on_spark(
-    spark: SparkSession,
-    carry_over: pl.DataFrame,
-    paths: list[str],
-    ground: Ground,
+def _carried(spark: SparkSession, edge: Edge, day: datetime, hour: datetime) -> CarryOver:
+    """What the close of an hour left: as it lies there, or rebuilt from the day's own tables, digit for digit."""
+    known = edge.ledger.carry_over_digest(day, hour)
+    left = None if known is None else edge.folder.read_carry_over(day, hour, known)
+    if left is not None:
+        return left
+    again = _settle(spark, edge, day, hour).left
+    if known is None:
+        edge.ledger.settle(day, hour, again.digest)
+    elif again.digest != known:
+        edge.ledger.close_day(day, "a carry-over was lost and cannot be rebuilt")
+        raise DayClosed("a carry-over was lost and cannot be rebuilt")
+    return again
+
+
+def _hour_order(edge: Edge, day: datetime, hour: datetime, carried: CarryOver) -> HourOrder:
+    """What an hour is closed with: its files as they were frozen, every one as it was recorded; raises TableDamaged."""
+    pin = edge.pin_of(day)
+    # After the last hour of a token-day there are no more of its rows: pending movements settle as they stand.
+    past_the_turn = hour - day == HOUR * HOURS_IN_DAY
+    manifest: dict[str, Any] = {"files": []} if past_the_turn else edge.folder.manifest(day, hour, pin.ground)
+    frozen = edge.ledger.freeze(day, hour, manifest)
+    sightings = [SealedFile.of(file) for file in frozen["files"]]
+    edge.folder.check(edge.folder.sightings, sightings)
+    return hour_order(edge.folder, day, hour, pin, sightings, carried, k=edge.noise_of(day).policy.k)
+
+
+def hour_order(
+    folder: EdgeFolder,
+    day: datetime,
+    hour: datetime,
+    pin: Pin,
+    sightings: Iterable[SealedFile],
+    carried: CarryOver = _NOTHING,
     *,
-    hour_start_ms: int,
     k: int,
-    buckets: int,
-) -> Step:
-    """`movement.advance` on every core: rows and memories of a token meet in one bucket; one collect.
+) -> HourOrder:
+    """What the tasks of a close are told; the files were checked."""
+    room = folder.carry_over(day, hour - HOUR).parent.relative_to(folder.root)
+    return HourOrder(
+        root=folder.root.absolute(),
+        day=day,
+        hour=hour,
+        ground=pin.ground,
+        buckets=pin.buckets,
+        k=k,
+        sightings=tuple(sightings),
+        memories=tuple(replace(file, path=(room / file.path).as_posix()) for file in carried.files),
+        leaves=carried.leaves,
+    )
 
-    The result does not depend on how many buckets there are: counts are sums and the carry-over is sorted by token.
+
+def close_hour(spark: SparkSession, order: HourOrder, carried: CarryOver = _NOTHING) -> Closed:
+    """`movement.advance` on every core, some buckets at a time: one job, one collect, no shuffle.
+
+    The files of what it leaves are in the staging folder. Raises TableDamaged, CarryOverLost.
     """
-    if not paths and carry_over.is_empty():
-        return advance(carry_over, pl.DataFrame(schema=SIGHTING_SCHEMA), ground, hour_start_ms=hour_start_ms, k=k)
-    remembered = spark.createDataFrame(carry_over.to_arrow(), _CARRY_OVER_COLUMNS)
-    seen = (
-        spark.read.schema(_SIGHTING_COLUMNS).parquet(*paths) if paths else spark.createDataFrame([], _SIGHTING_COLUMNS)
+    shutil.rmtree(order.folder, ignore_errors=True)
+    steps = steps_of(order.rows, spark.sparkContext.defaultParallelism)
+    read = {byte for step in steps for byte in bytes_of(step, order.buckets)}
+    if any(leaf and byte not in read for byte, leaf in enumerate(order.leaves)):
+        raise CarryOverLost("a carry-over lacks tokens that its digest knows")
+    done: list[StepDone] = []
+    if steps:
+        numbers = spark.range(0, len(steps), 1, numPartitions=len(steps)).toDF("step")
+        answers = numbers.mapInArrow(close_task(order, steps), CLOSED_SCHEMA).collect()
+        done = [StepDone.from_json(answer.closed) for answer in answers]
+    damaged = {step.damaged for step in done}
+    if "sightings" in damaged:
+        raise TableDamaged("a sightings file is gone or differs from its manifest")
+    if "carry-over" in damaged:
+        raise CarryOverLost("a carry-over differs from its digest")
+    counts: Counter[tuple[int, int]] = Counter()
+    leaves = dict(enumerate(NO_LEAVES))
+    for step in done:
+        counts.update({(zone, direction): count for zone, direction, count in step.counts})
+        leaves |= step.leaves or {}
+    totals = counts + Counter({(zone, direction): count for zone, direction, count in carried.totals})
+    tally = sum((Tally(**step.tally) for step in done if step.tally), Tally())
+    left = CarryOver(
+        leaves=tuple(leaves[byte] for byte in range(LEAVES)),
+        totals=_listed(totals),
+        files=tuple(step.file for step in done if step.file is not None),
+        sightings=tuple(file.path for file in order.sightings),
+        tally={name: getattr(tally, name) for name in tally.__slots__},
     )
-    parts = (
-        _in_buckets(seen, buckets)
-        .cogroup(_in_buckets(remembered, buckets))
-        .applyInArrow(_bucket_step(ground, hour_start_ms, k), _BUCKET_RESULT)
-        .collect()
-    )
-    counts = [_read_table(part.counts) for part in parts]
-    memories = [_read_table(part.carry_over) for part in parts]
-    tally = sum((Tally(**_read_table(part.tally).row(0, named=True)) for part in parts), Tally())
-    total = (
-        pl.concat([pl.DataFrame(schema=COUNT_SCHEMA), *counts])
-        .group_by("zone", "direction")
-        .agg(pl.col("count").sum())
-        .sort("zone", "direction")
-    )
-    return Step(total, pl.concat([empty_carry_over(), *memories]).sort("token"), tally)
+    return Closed(_listed(counts), left)
 
 
-def _in_buckets(rows: DataFrame, buckets: int) -> Any:
-    return rows.withColumn("bucket", F.pmod(F.hash("token"), F.lit(buckets))).groupBy("bucket")
+def _listed(counts: Counter[tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
+    return tuple((zone, direction, count) for (zone, direction), count in sorted(counts.items()))
 
 
-def _bucket_step(ground: Ground, hour_start_ms: int, k: int) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def step(seen: pa.Table, remembered: pa.Table) -> pa.Table:
-        carry_over = _polars(remembered, CARRY_OVER_SCHEMA)
-        sightings = _polars(seen, SIGHTING_SCHEMA)
-        done = advance(carry_over, sightings, ground, hour_start_ms=hour_start_ms, k=k)
-        result = (done.counts, done.carry_over, pl.DataFrame([asdict(done.tally)]))
-        names = ("counts", "carry_over", "tally")
-        return pa.table({name: pa.array([_write_table(t)], pa.binary()) for name, t in zip(names, result, strict=True)})
-
-    return step
-
-
-def _polars(table: pa.Table, schema: pl.Schema) -> pl.DataFrame:
-    frame = pl.from_arrow(table.select(schema.names()))
-    assert isinstance(frame, pl.DataFrame)
-    return frame.cast(dict(schema))  # type: ignore[arg-type]
-
-
-def _write_table(table: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    table.write_ipc(buffer)
-    return buffer.getvalue()
-
-
-def _read_table(content: bytes) -> pl.DataFrame:
-    return pl.read_ipc(io.BytesIO(content))
-
-
-def _grid_counts(edge: Edge, counts: pl.DataFrame) -> list[int]:
-    """The counts over the whole public grid, zeros included, in the order of `Edge.cells`."""
-    found = {
-        (edge.zone_ids[zone], DIRECTIONS[direction]): count
-        for zone, direction, count in counts.select("zone", "direction", "count").iter_rows()
-    }
-    return [found.get(cell, 0) for cell in edge.cells]
+def _on_grid(ground: DayGround, counts: Sequence[tuple[int, int, int]]) -> list[int]:
+    """The counts over the whole public grid, zeros included, in the order of `DayGround.cells`."""
+    found = {(ground.zones[zone].zone_id, DIRECTIONS[direction]): count for zone, direction, count in counts}
+    return [found.get(cell, 0) for cell in ground.cells]

@@ -259,5 +259,12 @@ store = "sqlite:///{store}"
 models = "models"
 sign_in = "development"
 accept_lineages = ["live", "replay", "simulated"]
+
+[centre.notice]
+operator = "nobody: this border is simulated"
+complaints = "nobody is counted here; a real deployment names a person and an address"
+authority = "a real deployment names the data protection authority"
+opt_out = "a real deployment says how a carrier leaves a SIM out before tokens are made"
+ends_on = 2026-12-31
 """
 )

@@ -1,31 +1,36 @@
 """The edge as it runs inside a carrier: sight what came in, close what is due, publish what the ledger holds, delete."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 from pyspark.sql import SparkSession
 
 from geofence.border import read_border
 from geofence.cell_plan import read_cell_plan
 from geofence.check import check_zone_grid
-from geofence.grid import ZoneGrid, ZoneKind, read_zone_grid
+from geofence.grid import ZoneGrid, read_zone_grid
 from geofence.locate import LocatedPlan, locate_cells
-from ingest.marks import covered_until, read_marks
-from ingest.release import HOUR, canonical_json, format_utc
+from ingest.door import Admission
+from ingest.kafka import read_marks_topic
+from ingest.marks import FeedMark, covered_until, read_marks
+from ingest.release import HOUR, Level, canonical_json, format_utc
 from ingest.token_day import DELETE_AFTER, HOURS_IN_DAY, hours_of, token_day_start
-from jobs.close import Edge, close_window, null_window
-from jobs.door import Admission, plan_table
+from jobs.close import Edge, close_day_levels, close_window, null_day_levels, null_window
+from jobs.grounds import Pin
+from jobs.kafka_edge import sight_kafka
+from jobs.kafka_source import ReadSoFar
+from jobs.left import OUTBOX, note_left
 from jobs.milestone import Milestone
 from jobs.settings import EdgeSettings
-from jobs.sight import Sighting, Source, sight
+from jobs.sight import FILES, NO_FILES, Sighting, Source, sight
+from jobs.stop import EdgeStopped, leave_to_speak, refuse_when_stopped, stop_in_force
 from jobs.tables import EdgeFolder, write_whole
-from movement.ground import make_ground
+from jobs.watch import feed_monitor
 from movement.sighting import Networks
 from privacy.ledger import DayClosed, Entry, Ledger, LedgerRefused, Verdict
 from privacy.mechanism import DiscreteGaussian
@@ -58,60 +63,89 @@ def open_edge(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> E
     """The edge with its ledger open."""
     folder = EdgeFolder(settings.state)
     mode = "replay" if settings.replay else "live"
-    crossing_points = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in placed.grid.zones])
-    cells = placed.located.cells.sort("cell")
     return Edge(
         folder=folder,
-        ledger=Ledger(folder.ledger, carrier=settings.carrier, mode=mode, milestone=milestone),
-        ground=make_ground(cells["zone"].to_numpy(), crossing_points, placed.located.overlaps.to_numpy()),
-        zone_ids=tuple(zone.zone_id for zone in placed.grid.zones),
-        grid_id=placed.grid.grid_id,
-        grid_valid_from=placed.grid.valid_from,
-        ground_digest=ground_digest(settings, placed),
+        ledger=Ledger(
+            folder.ledger,
+            carrier=settings.carrier,
+            mode=mode,
+            milestone=milestone,
+            has_left=lambda level, window: folder.outbox(settings.carrier, window, level).exists(),
+        ),
+        current=current_pin(settings, placed),
+        current_valid_from=placed.grid.valid_from,
         turn_hour_utc=placed.grid.turn_hour_utc,
-        noise=DiscreteGaussian(settings.policy.policy()),
+        noise=DiscreteGaussian(settings.release_policy()),
+        feed=feed_monitor(folder, settings.alarms, placed.grid, placed.located),
         milestone=milestone,
     )
 
 
-def ground_digest(settings: EdgeSettings, placed: Placed) -> str:
-    """`sha256:…` of all that decides what a row says: cell plan and zone grid, own networks and those across."""
-    ground = [placed.located.digest, sorted(settings.own_networks), sorted(settings.networks_across)]
-    return "sha256:" + hashlib.sha256(canonical_json(ground)).hexdigest()
+def current_pin(settings: EdgeSettings, placed: Placed) -> Pin:
+    """What the settings would have a token-day rest on: cell plan, zone grid and networks as one ground, and its buckets."""
+    networks = Networks(frozenset(settings.own_networks), frozenset(settings.networks_across))
+    return Pin(EdgeFolder(settings.state).grounds.put(placed.grid, placed.located, networks), settings.buckets)
 
 
 def run_sight(
-    spark: SparkSession, settings: EdgeSettings, placed: Placed, milestone: Milestone, *, now: datetime
+    spark: SparkSession,
+    settings: EdgeSettings,
+    placed: Placed,
+    milestone: Milestone,
+    *,
+    now: datetime,
+    read: ReadSoFar | None = None,
 ) -> None:
-    """Bring everything that the source holds now into the sightings table, and remember how far it had delivered."""
+    """Bring everything that the source holds now into the sightings table, and remember how far it had delivered.
+
+    `read` is what was read of a topic, kept by a run that goes on; without it the committed batches are asked.
+    """
     # The marks come first: what they vouch for is then there to be read.
     until = covered(settings, now)
     folder = EdgeFolder(settings.state)
     turn = placed.grid.turn_hour_utc
-    sight(
-        Sighting(
-            spark=spark,
-            source=Source(settings.source, settings.format),
-            plan=plan_table(spark, placed.located.cells),
-            networks=Networks(frozenset(settings.own_networks), frozenset(settings.networks_across)),
-            turn_hour_utc=turn,
-            ground=ground_digest(settings, placed),
-            folder=folder,
-            admission=None if settings.replay else Admission(now, token_day_start(now - DELETE_AFTER, turn)),
-            most_refused=settings.most_refused,
-            milestone=milestone,
-        )
+    run = Sighting(
+        spark=spark,
+        source=NO_FILES if settings.kafka else drop_folder(settings),
+        folder=folder,
+        current=current_pin(settings, placed),
+        current_valid_from=placed.grid.valid_from,
+        turn_hour_utc=turn,
+        admission=None if settings.replay else Admission(now, token_day_start(now - DELETE_AFTER, turn)),
+        most_refused=settings.most_refused,
+        milestone=milestone,
     )
+    if settings.kafka is None:
+        sight(run)
+    else:
+        sight_kafka(run, settings.kafka, settings.columns, read)
     if until is not None:
         folder.write_covered_until(until)
 
 
+def drop_folder(settings: EdgeSettings) -> Source:
+    """The drop folder as the settings describe it; files in no sub-folder are those of the only source that is expected."""
+    name = settings.sources[0] if len(settings.sources) == 1 else FILES
+    return Source(settings.drop_folder.absolute(), settings.format, settings.layout, name, settings.commit_marker)
+
+
 def covered(settings: EdgeSettings, now: datetime) -> datetime | None:
     """Up to when the source has delivered: by its feed marks, or for a replay without marks all that its files hold."""
-    if settings.marks is None:
+    marks = marks_of(settings, since=now - HOUR * HOURS_IN_DAY - DELETE_AFTER)
+    if marks is None:
         return _END_OF_TIME if settings.replay else None
-    not_after = None if settings.replay else now
-    return covered_until(read_marks(settings.marks), settings.sources, not_after=not_after)
+    return covered_until(marks, settings.sources, not_after=None if settings.replay else now)
+
+
+def marks_of(settings: EdgeSettings, *, since: datetime | None = None) -> list[FeedMark] | None:
+    """The feed marks of the edge's source, from their folder or topic; None if it has none.
+
+    From a topic those written before `since` are left out: what they vouch for can no longer be told.
+    """
+    kafka = settings.kafka
+    if kafka is not None:
+        return read_marks_topic(kafka.bootstrap, kafka.marks_topic, kafka.client_login, since=since)
+    return None if settings.marks is None else read_marks(settings.marks)
 
 
 def run_close(
@@ -120,46 +154,62 @@ def run_close(
     """Close and publish every due window in order, and publish what an earlier run left.
 
     `now` is the trusted clock; a replay's clock is its feed marks, by which it also deletes. Only what `run_sight` had
-    read counts as delivered.
+    read counts as delivered. While the stop switch is on it deletes, and says nothing.
     """
-    until = edge.folder.covered_until
-    if not settings.replay:
-        entries, clock = keep_house(edge, now=now, progress=progress), now
-    else:
-        entries, clock = [], until or _START_OF_TIME
-    for entry in edge.ledger.entries(unpublished=True):
-        publish(edge, entry)
-    for day in _days(edge, clock, live=not settings.replay):
-        for window in _untold(edge, day, clock, live=not settings.replay):
-            end = window + HOUR
-            if clock - end < RELEASE_AFTER:
-                break
-            if until is not None and until - ROWS_ARRIVE_WITHIN >= end + HOUR:
-                entry = _close_or_null(spark, edge, window, turned=_turned(day, clock))
-            elif clock - end >= RELEASE_AFTER + WAIT_FOR_MARKS:
-                entry = null_window(edge, window)
-            else:
-                break  # Windows are released in order: the next ones wait for this one's marks.
-            entries.append(_say(edge, entry, progress))
+    until, live = edge.folder.covered_until, not settings.replay
+    entries = keep_house(edge, now=now, progress=progress) if live else []
+    clock = now if live else until or _START_OF_TIME
+    with suppress(EdgeStopped):
+        for entry in edge.ledger.entries(unpublished=True):
+            publish(edge, entry)
+        for day in edge.ledger.days_due():
+            entries += [_say(edge, entry, progress) for entry in close_day_levels(spark, edge, day)]
+    for day in _days(edge, clock, live=live):
+        with suppress(EdgeStopped):
+            for entry in _tell_day(spark, edge, day, clock, until, live=live):
+                entries.append(_say(edge, entry, progress))
         if settings.replay and _outlived(day, clock):
             delete_day(edge, day)
     return entries
 
 
+def _tell_day(
+    spark: SparkSession, edge: Edge, day: datetime, clock: datetime, until: datetime | None, *, live: bool
+) -> Iterator[Entry]:
+    """The windows of a token-day that are due, each as it is told, in order, and then its own levels; raises EdgeStopped."""
+    for window in _untold(edge, day, clock, live=live):
+        end = window + HOUR
+        if clock - end < RELEASE_AFTER:
+            return
+        refuse_when_stopped(edge.folder.root)
+        if until is not None and until - ROWS_ARRIVE_WITHIN >= end + HOUR:
+            yield _close_or_null(spark, edge, window, turned=_turned(day, clock))
+        elif clock - end >= RELEASE_AFTER + WAIT_FOR_MARKS:
+            yield null_window(edge, window)
+        else:
+            return  # Windows are released in order: the next ones wait for this one's marks.
+    if day in edge.ledger.days_due():
+        refuse_when_stopped(edge.folder.root)
+        yield from close_day_levels(spark, edge, day)
+
+
 def keep_house(edge: Edge, *, now: datetime, progress: Callable[[Entry], None]) -> list[Entry]:
     """What a live edge owes before anything else and whatever else fails: deletion by the wall clock.
 
-    Tables of every token-day that has outlived its turn by two hours go; its windows that were not told go out as null.
+    Tables of every token-day that has outlived its turn by two hours go, also while the stop switch is on; its windows
+    that were not told go out as null, once it is off.
     """
     for day in edge.folder.token_days():
         if _outlived(day, now):
             delete_day(edge, day)
-    return [
-        _say(edge, null_window(edge, window), progress)
-        for day in _days(edge, now, live=True)
-        if _outlived(day, now)
-        for window in _untold(edge, day, now, live=True)
-    ]
+    entries: list[Entry] = []
+    with suppress(EdgeStopped):
+        for day in filter(lambda day: _outlived(day, now), _days(edge, now, live=True)):
+            for window in _untold(edge, day, now, live=True):
+                entries.append(_say(edge, null_window(edge, window), progress))
+        for day in filter(lambda day: _outlived(day, now), edge.ledger.days_due()):
+            entries += [_say(edge, entry, progress) for entry in null_day_levels(edge, day)]
+    return entries
 
 
 def _close_or_null(spark: SparkSession, edge: Edge, window: datetime, *, turned: bool) -> Entry:
@@ -210,18 +260,23 @@ def _say(edge: Edge, entry: Entry, progress: Callable[[Entry], None]) -> Entry:
 
 
 def publish(edge: Edge, entry: Entry) -> None:
-    """Let a stored release leave: a file in the outbox, whole or not at all. What has left is never overwritten."""
+    """Let a stored release leave: a file in the outbox, whole or not at all. What has left is never overwritten.
+
+    Raises EdgeStopped while the stop switch is on.
+    """
     edge.milestone("before-publish")
     if not entry.published:
-        path = edge.folder.outbox(edge.ledger.carrier, entry.window_start)
-        if not path.exists():
-            write_whole(path, canonical_json(entry.document))
-        edge.ledger.mark_published(entry)
+        path = edge.folder.outbox(edge.ledger.carrier, entry.window_start, entry.level)
+        with leave_to_speak(edge.folder.root):
+            if not path.exists():
+                write_whole(path, canonical_json(entry.document))
+            note_left(edge.folder.root, entry.digest, to=OUTBOX)
+            edge.ledger.mark_published(entry)
 
 
 def delete_day(edge: Edge, day: datetime) -> None:
     """Delete a token-day's token-level tables."""
-    edge.folder.delete_day(day)
+    edge.folder.delete_day(day, edge.current)
     edge.ledger.forget_manifests(day)
 
 
@@ -245,7 +300,8 @@ def verify_edge(settings: EdgeSettings) -> Verdict:
     """The ledger's own verdict, and whether what has left is what it holds."""
     ledger, folder = ledger_of(settings), EdgeFolder(settings.state)
     verdict = ledger.verify()
-    said = {folder.outbox(settings.carrier, entry.window_start).name: entry.digest for entry in ledger.entries()}
+    entries = ledger.entries()
+    said = {folder.outbox(settings.carrier, entry.window_start, entry.level).name: entry.digest for entry in entries}
     faults = list(verdict.faults)
     for path in sorted(folder.releases.glob("*.json")):
         if path.name not in said:
@@ -264,7 +320,11 @@ def edge_report(edge: Edge, entries: Sequence[Entry]) -> dict[str, Any]:
         "events_read": tally.get("received", 0),
         "refused_by_reason": refused,
         "rows": {name: n for name, n in sorted(tally.items()) if ":" not in name and not name.startswith("file_")},
-        "windows_released": [format_utc(entry.window_start) for entry in entries],
+        "stopped": stop_in_force(edge.folder.root) is not None,
+        "windows_released": [format_utc(entry.window_start) for entry in entries if entry.level is Level.ZONE_HOUR],
+        "day_levels_released": [
+            f"{entry.level} {format_utc(entry.window_start)}" for entry in entries if entry.level is not Level.ZONE_HOUR
+        ],
         "values_published": sum(value is not None for value in values),
         "share_suppressed": round(sum(value is None for value in values) / max(len(values), 1), 4),
     }
@@ -290,6 +350,7 @@ def row_tally(folder: EdgeFolder) -> dict[str, int]:
     """What became of every row that was read, over all committed batches. It never leaves the carrier."""
     total: Counter[str] = Counter()
     for record in folder.records():
-        total.update(record["rows"])
+        for entry in record["rows"]:
+            total[entry["what"]] += entry["rows"]
         total.update(record["files_refused"])
     return dict(total)

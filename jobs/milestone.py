@@ -10,7 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 Milestone = Callable[[str], None]
-POINTS = ("before-write", "after-write", "before-ledger-commit", "after-ledger-commit", "before-publish")
+POINTS = (
+    "before-write",
+    "after-write",
+    "before-commit",
+    "after-commit",
+    "before-carry-over",
+    "after-carry-over",
+    "before-ledger-commit",
+    "after-ledger-commit",
+    "before-day-commit",
+    "after-day-commit",
+    "before-publish",
+)
 
 
 def milestones(setting: str | None) -> Milestone:

@@ -6,7 +6,7 @@ Order: environment (`TIDEMARK_EDGE__CARRIER=…`) over the file named by `--conf
 
 import os
 import tomllib
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,8 +20,11 @@ from pydantic_settings import (
 )
 
 from ingest.attachment import PLMN_PATTERN
-from ingest.files import FileFormat
-from privacy.policy import ReleasePolicy
+from ingest.columns import ColumnMap
+from ingest.files import FileFormat, Layout
+from ingest.multimno import Multimno
+from jobs.kafka_settings import CentreKafkaSettings, KafkaSettings, secrets_in_the_open
+from privacy.policy import ReleasePolicy, read_policy
 
 DEFAULT_FILE = Path("tidemark.toml")
 
@@ -47,6 +50,9 @@ class PolicySettings(_Section):
     delta: float = 1e-6
     k: int = 2
     threshold: int = 50
+    sigma_sector_day: float = 37.8
+    sigma_border_day: float = 37.8
+    threshold_day: int = 150
 
     def policy(self) -> ReleasePolicy:
         """The policy as a value; raises privacy.policy.WeakerPolicy."""
@@ -66,27 +72,107 @@ class EdgeSettings(_Section):
         default=None, ge=0, le=23, description="only for a grid that does not fix its own"
     )
     grid_valid_from: datetime | None = Field(default=None, description="only for a grid that does not fix its own")
-    source: Path = Field(description="drop folder of cell-attachment files")
+    source: Path | None = Field(
+        default=None, description="drop folder of cell-attachment files; none: they come by Kafka"
+    )
+    kafka: KafkaSettings | None = Field(
+        default=None, description="the topics, instead of a drop folder (docs/kafka.md)"
+    )
     format: FileFormat = FileFormat.PARQUET
+    columns: ColumnMap | None = Field(
+        default=None, description="for csv, parquet and avro that are not laid out like the contract (docs/feeds.md)"
+    )
+    multimno: Multimno | None = Field(default=None, description="for format multimno: what its files do not say")
     marks: Path | None = Field(
         default=None, description="folder of feed marks; none: a replay covers what its files hold"
     )
+    alarms: Path | None = Field(
+        default=None, description="folder of element alarms and planned work; none: no such feed"
+    )
     sources: list[str] = Field(default=[], description="partitions that must send marks, as `source/number`")
+    commit_marker: str = Field(
+        default="",
+        pattern=r"^(\.[A-Za-z0-9_-]{1,32})?$",
+        description="a file counts once another one of its name with this behind it is there; none: once it is there",
+    )
     state: Path = Field(description="the edge's own folder: tables, ledger, releases")
+    buckets: int = Field(
+        default=64, ge=1, le=256, description="in how many parts an hour can be closed; from the next token-day on"
+    )
     replay: bool = Field(default=False, description="clock driven by feed marks, releases tagged as a replay")
     most_refused: float = Field(default=0.5, gt=0, le=1, description="share of bad rows in a batch that stops the edge")
     master: str = "local[*]"
     driver_memory: str = "3g"
     centre_url: str | None = Field(default=None, description="where `release push` sends to")
     policy: PolicySettings = PolicySettings()
+    policy_file: Path | None = Field(
+        default=None, description="a release policy with who, when and why (TOML), instead of [edge.policy]"
+    )
+
+    def release_policy(self) -> ReleasePolicy:
+        """The policy for the next token-day; raises WeakerPolicy or PolicyUnreadable with the setting and its rule."""
+        return self.policy.policy() if self.policy_file is None else read_policy(self.policy_file)
+
+    @property
+    def layout(self) -> Layout | None:
+        """Where the files keep what, if they are not laid out like the contract."""
+        return self.columns or self.multimno
+
+    @property
+    def drop_folder(self) -> Path:
+        """The source of an edge that reads files."""
+        assert self.source is not None
+        return self.source
+
+    @model_validator(mode="after")
+    def _comes_one_way(self) -> Self:
+        if (self.source is None) == (self.kafka is None):
+            raise ValueError(
+                "rows come from a drop folder (source) or by Kafka (the section kafka): one of them is set"
+            )
+        if self.kafka is not None and self.replay:
+            raise ValueError("a replay reads files: a record on a topic is timed by its broker")
+        if self.kafka is not None and self.marks is not None:
+            raise ValueError("rows that come by Kafka have their marks on a topic (kafka.marks_topic), not in a folder")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if (self.format is FileFormat.MULTIMNO) != (self.multimno is not None):
+            raise ValueError("format multimno and the section multimno come together")
+        by_files = self.format not in (FileFormat.NDJSON, FileFormat.MULTIMNO)
+        if self.columns is not None and not (by_files if self.kafka is None else self.kafka.value == "avro"):
+            raise ValueError("columns is for csv, parquet and avro; the keys of NDJSON are the contract's")
+        if self.kafka is None and self.columns is not None and "ingest_time" not in self.columns.fields:
+            raise ValueError("columns has no column for ingest_time: only a Kafka record brings its own")
+        if not self.replay and self.layout is not None and self.layout.is_arrival_made_up:
+            raise ValueError("a live edge needs the time of arrival; event_time in its place is for a replay")
+        return self
 
     @model_validator(mode="after")
     def _can_run(self) -> Self:
+        if self.policy_file is not None and self.policy != PolicySettings():
+            raise ValueError("the policy is in its own file or in [edge.policy], not in both")
         if set(self.own_networks) & set(self.networks_across):
             raise ValueError("a network is the carrier's own or across the border, not both")
-        if not self.replay and (self.marks is None or not self.sources):
+        if not self.replay and ((self.marks is None and self.kafka is None) or not self.sources):
             raise ValueError("a live edge needs marks, and sources that send them")
         return self
+
+
+class NoticeSettings(_Section):
+    """What the operator owes the public; what is left out shows on the privacy page as not said."""
+
+    operator: str | None = Field(default=None, min_length=1, max_length=200, description="who runs this")
+    complaints: str | None = Field(
+        default=None, min_length=1, max_length=500, description="whom to complain to, and how"
+    )
+    authority: str | None = Field(default=None, min_length=1, max_length=500, description="the supervisory authority")
+    opt_out: str | None = Field(default=None, min_length=1, max_length=500, description="how to be left out")
+    ends_on: date | None = Field(default=None, description="the last day of this deployment")
+    carrier_ledgers: dict[Name, Annotated[str, Field(pattern=r"^https://[^\s\"<>]{1,300}$")]] = Field(
+        default={}, description="where each carrier publishes its own ledger"
+    )
 
 
 class CentreSettings(_Section):
@@ -99,7 +185,9 @@ class CentreSettings(_Section):
     sign_in: Literal["development", "closed"] = "closed"
     time_zone: str = "Asia/Ho_Chi_Minh"
     holidays: list[str] = Field(default=["VN", "KH"], min_length=1, description="ISO codes, the home country first")
+    kafka: CentreKafkaSettings | None = Field(default=None, description="topics by which releases come in")
     accept_lineages: list[Literal["live", "replay", "simulated"]] = ["live"]
+    notice: NoticeSettings = NoticeSettings()
 
 
 class Settings(BaseSettings):
@@ -123,9 +211,17 @@ class _File(TomlConfigSettingsSource):
                 value = section[name]
                 if isinstance(value, str) and (name != "border" or value.endswith(".geojson")):
                     section[name] = str(path.parent / value)
+            kafka = section.get("kafka")
+            if isinstance(kafka, dict):
+                for name in _LOGIN_FILES & kafka.keys():
+                    kafka[name] = str(path.parent / str(kafka[name]))
+            multimno = section.get("multimno")
+            if isinstance(multimno, dict) and isinstance(multimno.get("cells"), str):
+                multimno["cells"] = str(path.parent / multimno["cells"])
 
 
-_PATHS = {"border", "zone_grid", "cell_plan", "source", "marks", "state", "models"}
+_LOGIN_FILES = {"client_file", "java_file", "registry_client_file"}
+_PATHS = {"border", "zone_grid", "cell_plan", "source", "marks", "alarms", "state", "models", "policy_file"}
 
 
 def config_path(config: Path | None) -> Path | None:
@@ -143,6 +239,9 @@ def read_settings(config: Path | None = None) -> Settings:
     if unknown:
         raise SettingsRefused(f"{', '.join(sorted(unknown))}: no such setting")
 
+    if path is not None:
+        _refuse_secrets(path)
+
     class Read(Settings):
         @classmethod
         def settings_customise_sources(
@@ -158,7 +257,7 @@ def read_settings(config: Path | None = None) -> Settings:
     try:
         settings = Read()
         if settings.edge is not None:
-            settings.edge.policy.policy()
+            settings.edge.release_policy()
     except ValidationError as refused:
         found = [f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in refused.errors(include_input=False)]
         raise SettingsRefused("; ".join(found)) from None
@@ -167,12 +266,34 @@ def read_settings(config: Path | None = None) -> Settings:
     return settings
 
 
+def _refuse_secrets(path: Path) -> None:
+    try:
+        stated = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return  # which the reader of settings will say
+    for room in ("edge", "centre"):
+        section = stated.get(room)
+        kafka = section.get("kafka") if isinstance(section, dict) else None
+        found = secrets_in_the_open(kafka) if isinstance(kafka, dict) else []
+        if found:
+            raise SettingsRefused(
+                f"{room}.kafka.{found[0]}: a secret is set in a properties file (client_file, java_file, "
+                "registry_client_file) or by the environment, not in the settings file"
+            )
+
+
 def _is_known(name: str) -> bool:
     section = name.removeprefix("TIDEMARK_").partition("__")[0].lower()
     return name in _OTHER_VARIABLES or section in Settings.model_fields
 
 
-_OTHER_VARIABLES = {"TIDEMARK_CONFIG", "TIDEMARK_HOLD", "TIDEMARK_CREDENTIAL", "TIDEMARK_CACHE"}
+_OTHER_VARIABLES = {
+    "TIDEMARK_CONFIG",
+    "TIDEMARK_HOLD",
+    "TIDEMARK_CREDENTIAL",
+    "TIDEMARK_CACHE",
+    "TIDEMARK_MAVEN_MIRROR",
+}
 
 
 def origins(settings: Settings, config: Path | None = None) -> dict[str, tuple[Any, str]]:

@@ -50,6 +50,7 @@ CarrierCaller = Annotated[Caller, Depends(allowed("releases:write"))]
         "grid_not_in_force",
         "unknown_zone",
         "missing_zone",
+        "not_a_token_day",
         "unknown_parameter",
     ),
     openapi_extra={"requestBody": {"content": {"application/json": {"example": examples.RELEASE}}}},

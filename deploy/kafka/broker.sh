@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # A real Apache Kafka broker (KRaft, one node) for development and tests, on the loopback interface only, without a login:
 # never for a carrier's traffic. Usage: deploy/kafka/broker.sh start|stop|status [--port N] [--controller-port N] [--data DIR]
+#   [--extra FILE]   FILE's lines come after the broker's own properties and win over them (a TLS listener, a log setting)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 act=${1:-}
-port=9092 controller='' folder=$here/../../var/kafka
+port=9092 controller='' folder=$here/../../var/kafka extra=/dev/null
 say() { printf '%s\n' "$*" >&2; }
-usage() { say "Usage: deploy/kafka/broker.sh start|stop|status [--port N] [--controller-port N] [--data DIR]"; exit 2; }
+usage() { say "Usage: deploy/kafka/broker.sh start|stop|status [--port N] [--controller-port N] [--data DIR] [--extra FILE]"; exit 2; }
 [ $# -gt 0 ] && shift
 while [ $# -gt 0 ]; do
   [ $# -ge 2 ] || usage
@@ -15,6 +16,7 @@ while [ $# -gt 0 ]; do
     --port) port=$2 ;;
     --controller-port) controller=$2 ;;
     --data) folder=$2 ;;
+    --extra) extra=$2 ;;
     *) usage ;;
   esac
   shift 2
@@ -56,6 +58,7 @@ group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 PROPERTIES
+  cat "$extra" >>"$folder/server.properties"
   if [ ! -e "$folder/log/meta.properties" ]; then
     local cluster; cluster=$("$java" -cp "$jars/*" kafka.tools.StorageTool random-uuid 2>/dev/null)
     "$java" -cp "$jars/*" kafka.tools.StorageTool format -t "$cluster" -c "$folder/server.properties" >"$folder/format.log" 2>&1 ||

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Brings a pinned set of jars into the cache once, checks every one against its digest each time, prints the folder.
 # Usage: deploy/kafka/jars.sh broker|connector [--print-sums]
-# The cache is ${TIDEMARK_CACHE:-~/.cache/tidemark}. A mirror is set in Maven's own settings (see docs/kafka.md).
+# The cache is ${TIDEMARK_CACHE:-~/.cache/tidemark}. A mirror is the one of Maven's own settings, or TIDEMARK_MAVEN_MIRROR.
 # --print-sums is for who moves a pin: it gives the digests of what Maven resolves, to be read before they are committed.
 set -eu
 
@@ -25,16 +25,26 @@ as_pinned() { # the folder holds exactly the pinned jars
 
 resolve() {
   "$here/../ensure.sh" maven
+  set -- "$1" "$2" -B -q
+  if [ -n "${TIDEMARK_MAVEN_MIRROR:-}" ]; then
+    mirror=$(printf '%s' "$TIDEMARK_MAVEN_MIRROR" | sed 's/&/\&amp;/g; s/</\&lt;/g')
+    printf '<settings><mirrors><mirror><id>ours</id><mirrorOf>central</mirrorOf><url>%s</url></mirror></mirrors></settings>\n' \
+      "$mirror" >"$2/settings.xml"
+    set -- "$@" -gs "$2/settings.xml"
+  fi
   say "Fetching the jars of $here/$1/pom.xml with Maven"
-  mvn -B -q -f "$here/$1/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
-    -DincludeScope=runtime "-DoutputDirectory=$2" >&2
+  pom=$here/$1/pom.xml into=$2
+  shift 2
+  mvn "$@" -f "$pom" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+    -DincludeScope=runtime "-DoutputDirectory=$into" >&2
+  rm -f "$into/settings.xml"
 }
 
 mkdir -p "$cache"
 if [ "${2:-}" = --print-sums ] || ! as_pinned "$folder"; then
   draft=$(mktemp -d "$cache/draft.XXXXXX")
   trap 'rm -rf "$draft"' EXIT
-  resolve "$1" "$draft" || { say "Maven did not bring the jars. A mirror is set in Maven's own settings.xml."; exit 1; }
+  resolve "$1" "$draft" || { say "Maven did not bring the jars. A mirror is set by TIDEMARK_MAVEN_MIRROR or in Maven's own settings."; exit 1; }
   if [ "${2:-}" = --print-sums ]; then
     (cd "$draft" && digests ./*.jar | sed 's,\./,,' | LC_ALL=C sort -k 2)
     exit 0

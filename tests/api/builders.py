@@ -86,6 +86,35 @@ def release_content(
     } | changes
 
 
+DAY_START = datetime(2026, 3, 1, 20, tzinfo=UTC)
+SECTOR_CELLS = [("north", "belt"), ("south", "belt"), ("south", "crossing_point")]
+BORDER_CELLS = [("belt",), ("crossing_point",)]
+
+
+def day_content(level: str = "sector-day", carrier: str = "carrier-a", **changes: Any) -> dict[str, Any]:
+    """A day level's document without digest: the token-day that holds MORNING, all null."""
+    names, places = {
+        "sector-day": (("sector_id", "kind"), SECTOR_CELLS),
+        "border-day": (("kind",), BORDER_CELLS),
+    }[level]
+    day = {"rho_level": 0.0028, "threshold": 150, "sigma": 34.9, "noise_sigma": 37.8}
+    return {
+        "carrier": carrier,
+        "grid_id": GRID_ID,
+        "level": level,
+        "window_start": format_utc(DAY_START),
+        "window_end": format_utc(DAY_START + 24 * HOUR),
+        "mechanism": mechanism(**day, estimate="weighted_least_squares"),
+        "lineage": "f00d",
+        "counts": [
+            dict(zip(names, place, strict=True)) | {"direction": direction, "value": None, "sigma": 34.9}
+            for place in places
+            for direction in ("arrival", "departure")
+        ],
+        "feed": {"complete": True},
+    } | changes
+
+
 def release(*args: Any, **changes: Any) -> Release:
     """A sealed release."""
     return seal(release_content(*args, **changes))

@@ -23,6 +23,7 @@ WHO_MAY = [
     ("POST", "/v1/alerts/a-1/acknowledge", {"command"}),
     ("POST", "/v1/alerts/a-1/close", {"command"}),
     ("GET", "/v1/counts", READERS | {"carrier:carrier-a"}),
+    ("GET", "/v1/estimates", READERS),
     ("GET", "/v1/expectations", READERS),
     ("POST", "/v1/releases", {"carrier:carrier-a"}),
     ("GET", "/v1/privacy/ledger", ANYONE),

@@ -108,9 +108,9 @@ def test_a_carrier_that_is_not_active_any_more_is_unknown(store: Store) -> None:
     ("weaker", "pointer"),
     [
         ({"rho_day": 0.0281}, "/mechanism/rho_day"),
-        ({"rho_level": 0.0281}, "/mechanism/rho_level"),
+        ({"rho_level": 0.0225}, "/mechanism/rho_level"),
         ({"delta": 1e-5}, "/mechanism/delta"),
-        ({"k": 3, "rho_level": 0.028}, "/mechanism/k"),
+        ({"k": 3}, "/mechanism/k"),
         ({"threshold": 49}, "/mechanism/threshold"),
         ({"sigma": 9.44}, "/mechanism/sigma"),
     ],

@@ -85,7 +85,7 @@ def test_nothing_finer_than_an_hour_can_be_asked_for() -> None:
     names = {p["name"] for path in document["paths"].values() for op in path.values() for p in op.get("parameters", [])}
     assert names == {
         "since", "cursor", "limit", "start", "end", "zone_id", "sector_id", "direction", "carrier", "status",
-        "severity", "alert_id",
+        "severity", "alert_id", "level",
     }  # fmt: skip
 
 

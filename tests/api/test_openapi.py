@@ -72,6 +72,7 @@ def test_no_reference_leads_nowhere() -> None:
         (Alert, examples.ACKNOWLEDGED),
         (Alert, examples.CLOSED),
         (answers.CountPage, examples.COUNT_PAGE),
+        (answers.EstimateAnswer, examples.ESTIMATE_ANSWER),
         (answers.ExpectationPage, examples.EXPECTATION_PAGE),
         (answers.ZoneCollection, examples.ZONE_COLLECTION),
         (answers.LedgerPage, examples.LEDGER_PAGE),

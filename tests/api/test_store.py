@@ -190,6 +190,7 @@ def test_what_is_older_than_the_retention_goes_and_numbers_are_not_given_out_aga
     gone = store.purge(now=MORNING + timedelta(days=730, minutes=-30))
     assert gone == {
         "zone_count": 16,
+        "day_count": 0,
         "release": 2,
         "expectation": 0,
         "alert_zone": 0,

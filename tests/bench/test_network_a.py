@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.network_a import (
-    Cancelling,
-    PlainGround,
-    Rules,
-    SampleRefused,
-    booked,
-    edge_settings,
-    in_order,
-    require_the_sample,
-    undelayed,
-)
+from bench.network_a import SampleRefused, edge_settings, require_the_sample, undelayed
+from bench.plain_rules import Cancelling, PlainGround, Rules, booked, in_order
 from tests.movement.oracle import ABROAD, HOME, HOME_FROM_ABROAD, MINUTE, OracleGround, counted_cells
 
 ZONES = [0, 0, 1, 2, -1]

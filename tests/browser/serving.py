@@ -9,7 +9,7 @@ from typing import Literal
 import uvicorn
 
 from api.app import create_app
-from api.settings import ApiSettings
+from api.settings import ApiSettings, Notice
 from api.store import Store
 
 STATIC = Path(__file__).resolve().parents[2] / "api" / "static"
@@ -19,9 +19,15 @@ class Served:
     """A store behind the application and its page; `stop` ends it as a fallen server would."""
 
     def __init__(
-        self, store: Store, *, now: datetime, port: int = 0, sign_in: Literal["development", "closed"] = "development"
+        self,
+        store: Store,
+        *,
+        now: datetime,
+        port: int = 0,
+        sign_in: Literal["development", "closed"] = "development",
+        notice: Notice | None = None,
     ) -> None:
-        settings = ApiSettings(sign_in=sign_in, static_dir=STATIC, clock=lambda: now)
+        settings = ApiSettings(sign_in=sign_in, static_dir=STATIC, clock=lambda: now, notice=notice or Notice())
         config = uvicorn.Config(
             create_app(store, settings), host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1
         )

@@ -62,7 +62,7 @@ def test_what_is_not_a_line_in_degrees_is_refused_without_echo(tmp_path: Path, g
     ("document", "rule"),
     [
         ([], "is GeoJSON"),
-        ({"type": "FeatureCollection", "features": []}, "one feature"),
+        ({"type": "FeatureCollection", "features": []}, "one line, or the polygons"),
         ({"type": "Topology"}, "one feature"),
         ({"type": "Feature", "properties": [1], "geometry": None}, "JSON object|LineString"),
     ],

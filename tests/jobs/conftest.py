@@ -1,12 +1,13 @@
-"""One Spark session for all tests of the edge."""
+"""The edge without Spark, for the stories in which Spark has no part to play."""
 
 import pytest
 
+import jobs.edge
+from tests.jobs.one_process import OneProcess, sight_at_once
 
-@pytest.fixture(scope="session")
-def spark(tmp_path_factory):
-    from jobs.spark import edge_session
 
-    session = edge_session(master="local[2]", scratch=tmp_path_factory.mktemp("spark"), driver_memory="1g")
-    yield session
-    session.stop()
+@pytest.fixture
+def one_process(monkeypatch):
+    """What stands in for a Spark session; new files are found by looking."""
+    monkeypatch.setattr(jobs.edge, "sight", sight_at_once)
+    return OneProcess()

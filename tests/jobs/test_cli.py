@@ -58,10 +58,10 @@ def test_every_command_that_the_issue_names_is_there():
     groups = {group.name: names(group.typer_instance) for group in app.registered_groups}
     commands = names(app)
     assert {"demo", "sight", "close", "intake", "train", "detect", "backtest", "serve", "purge"} <= commands
-    assert groups["zones"] == {"build", "check"}
+    assert groups["zones"] == {"build", "check", "diff"}
     assert {"events", "counts"} <= groups["simulate"]
-    assert groups["ledger"] == {"show", "verify"}
-    assert "run" in groups["edge"]
+    assert groups["ledger"] == {"show", "verify", "export", "table", "bias"}
+    assert {"run", "status", "left", "stop", "start"} <= groups["edge"]
     assert "push" in groups["release"]
 
 
@@ -174,3 +174,28 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     result = command("zones", "check", tmp_path / "none.geojson", "--border", "VN-KH")
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
+
+
+NOTICE = """
+[centre.notice]
+complaints = "privacy@border-command.example"
+ends_on = 2026-12-31
+[centre.notice.carrier_ledgers]
+carrier-a = "https://carrier-a.example/ledger.json"
+"""
+
+
+def test_what_the_operator_owes_the_public_is_a_setting(tmp_path):
+    notice = read_settings(settings_file(tmp_path, EDGE + NOTICE)).centre.notice
+    assert (notice.complaints, str(notice.ends_on), notice.operator) == (
+        "privacy@border-command.example",
+        "2026-12-31",
+        None,
+    )
+    assert notice.carrier_ledgers == {"carrier-a": "https://carrier-a.example/ledger.json"}
+
+
+@pytest.mark.parametrize("address", ["http://a.example/", "javascript:alert(1)", "https://a b", ""])
+def test_a_carriers_ledger_is_linked_by_https_only(tmp_path, address):
+    with pytest.raises(SettingsRefused, match="carrier_ledgers"):
+        read_settings(settings_file(tmp_path, EDGE + NOTICE.replace("https://carrier-a.example/ledger.json", address)))

@@ -1,5 +1,6 @@
 """Topics, releases, marks and refusal counts on a real broker."""
 
+import json
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,16 @@ from confluent_kafka import Producer
 
 from ingest import kafka
 from ingest.kafka import (
+    Held,
     KafkaUnreachable,
     Taken,
+    Topic,
     TopicRefused,
     check_topic,
     consume_releases,
     ensure_topics,
+    held_records,
+    oldest_times,
     publish_mark,
     publish_refusals,
     publish_release,
@@ -24,7 +29,7 @@ from ingest.kafka import (
 from ingest.marks import FeedMark, MarkRefused, covered_until
 from ingest.release import canonical_json, seal
 from tests.ingest.test_release import content
-from tests.kafka.broker import KAFKA
+from tests.kafka.broker import KAFKA, TRUSTED
 
 HOUR = timedelta(hours=1)
 MORNING = datetime(2026, 3, 2, 5, tzinfo=UTC)
@@ -41,11 +46,14 @@ class Intake:
     def __init__(self, failures=0):
         self.failures, self.taken = failures, []
 
-    def __call__(self, document):
+    def __call__(self, content):
         if self.failures:
             self.failures -= 1
             raise OSError("the store is away")
-        self.taken.append(document)
+        try:
+            self.taken.append(json.loads(content))
+        except (ValueError, RecursionError):
+            return False
         return True
 
 
@@ -58,7 +66,7 @@ def test_the_topics_that_were_made_pass_their_check(broker):
     assert sorted(ensure_topics(broker.bootstrap, **names)) == sorted(names.values())
     assert ensure_topics(broker.bootstrap, **names) == []
     assert check_topic(broker.bootstrap, "own-rows").partitions == 4
-    assert check_topic(broker.bootstrap, "own-marks").partitions == 1
+    assert len(read_marks_topic(broker.bootstrap, "own-marks")) == 0
 
 
 def test_a_topic_with_the_producers_clock_is_refused_by_its_setting(broker):
@@ -67,6 +75,32 @@ def test_a_topic_with_the_producers_clock_is_refused_by_its_setting(broker):
         TopicRefused, match=r"message\.timestamp\.type is CreateTime and must be LogAppendTime.*ingest_time"
     ):
         check_topic(broker.bootstrap, "producers-clock")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("retention.ms", "-1"), ("retention.ms", "86400001"), ("cleanup.policy", "compact")]
+)
+def test_a_topic_that_keeps_rows_too_long_or_thins_them_is_refused_by_its_setting(broker, setting, value):
+    name = f"{setting}-is-{value}"
+    broker.make_topic(name, config={**TRUSTED, setting: value})
+    with pytest.raises(TopicRefused, match=rf"{setting}.* must be"):
+        check_topic(broker.bootstrap, name)
+
+
+def test_what_a_topic_holds_is_told_by_offset_and_by_the_time_of_its_oldest_record(broker, topic):
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    for value in (b"gone", b"gone"):
+        producer.produce(topic, value, partition=0)
+    producer.flush(30)
+    broker.forget(topic)
+    producer.produce(topic, b"there", partition=0)
+    producer.flush(30)
+    found = check_topic(broker.bootstrap, topic)
+    assert held_records(broker.bootstrap, found) == {0: Held(2, 3), 1: Held(0, 0)}
+    times = oldest_times(broker.bootstrap, found, [0, 1])
+    assert times.keys() == {0}
+    assert before < times[0] < datetime.now(UTC) + timedelta(seconds=1)
 
 
 def test_a_topic_that_is_not_there_is_refused(broker):
@@ -103,8 +137,9 @@ def test_what_intake_did_not_take_comes_again_and_what_it_took_does_not(broker, 
     assert len(intake.taken) == 1
 
 
-def test_a_record_that_is_no_document_is_refused_and_stops_nothing(broker, topic):
+def test_a_record_that_is_no_document_is_refused_and_stops_nothing(broker, topic, monkeypatch):
     broker.produce(topic, [b"\xff\xfe", b"{", None, b"[" * 100_000])
+    monkeypatch.setattr(kafka, "LONGEST_RELEASE", 50_000)
     publish_release(broker.bootstrap, release(), topic=topic)
     assert take(broker, topic, Intake()) == Taken(accepted=1, refused=4)
 
@@ -129,9 +164,26 @@ def test_marks_tell_up_to_when_every_partition_has_delivered(broker, topic):
     assert covered_until(marks) == MORNING + HOUR
 
 
-def test_a_mark_of_what_has_not_happened_yet_is_refused(broker, topic):
-    publish_mark(broker.bootstrap, FeedMark("core", 0, datetime.now(UTC) + timedelta(minutes=5)), topic=topic)
-    with pytest.raises(MarkRefused, match="nothing later than the broker's time"):
+def test_marks_from_before_an_instant_are_left_out(broker, topic):
+    publish_mark(broker.bootstrap, FeedMark("core", 0, MORNING), topic=topic)
+    time.sleep(1.1)
+    since = datetime.now(UTC) - timedelta(seconds=0.5)
+    assert read_marks_topic(broker.bootstrap, topic, since=since) == []
+    later = FeedMark("core", 0, MORNING + HOUR)
+    publish_mark(broker.bootstrap, later, topic=topic)
+    assert read_marks_topic(broker.bootstrap, topic, since=since) == [later]
+    assert len(read_marks_topic(broker.bootstrap, topic, since=since - timedelta(hours=1))) == 2
+
+
+def test_a_mark_vouches_for_nothing_that_has_not_happened_when_it_is_written(broker, topic):
+    publish_mark(broker.bootstrap, FeedMark("core", 0, datetime.now(UTC) + timedelta(days=5)), topic=topic)
+    (mark,) = read_marks_topic(broker.bootstrap, topic)
+    assert abs(mark.covers_until - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_mark_that_cannot_be_read_is_named_by_its_offset(broker, topic):
+    broker.produce(topic, [b'{"source": "core"}'])
+    with pytest.raises(MarkRefused, match=r"in partition \d at offset 0: a feed mark has source"):
         read_marks_topic(broker.bootstrap, topic)
 
 
@@ -140,6 +192,24 @@ def test_a_mark_with_the_producers_clock_is_refused(broker):
     publish_mark(broker.bootstrap, FeedMark("core", 0, MORNING), topic="untrusted-marks")
     with pytest.raises(MarkRefused, match="LogAppendTime"):
         read_marks_topic(broker.bootstrap, "untrusted-marks")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda nowhere: check_topic(nowhere, "rows"),
+        lambda nowhere: held_records(nowhere, Topic("rows", "id", 2)),
+        lambda nowhere: ensure_topics(nowhere),
+        lambda nowhere: read_marks_topic(nowhere, since=MORNING),
+        lambda nowhere: publish_mark(nowhere, FeedMark("core", 0, MORNING)),
+        lambda nowhere: consume_releases(nowhere, "group", Intake()),
+    ],
+    ids=["check", "offsets", "make", "marks", "write", "consume"],
+)
+def test_a_broker_that_is_away_is_said_to_be_so_whatever_was_asked(asked, monkeypatch):
+    monkeypatch.setattr(kafka, "ANSWER_WITHIN_S", 1.0)
+    with pytest.raises(KafkaUnreachable):
+        asked("127.0.0.1:1")
 
 
 def test_a_failure_shows_no_setting(broker, monkeypatch, capfd):

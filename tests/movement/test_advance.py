@@ -71,6 +71,20 @@ def test_the_hourly_chain_equals_the_plain_oracle_on_any_token_days(tokens, k):
     assert counts == dict(counts_of_day(tokens, ORACLE, k))
 
 
+ALIKE = [b"alike---" + bytes([number]) * 8 for number in range(3)]
+ODD_LENGTHS = [b"a", b"a" * 15, b"a" * 16, b"a" * 26]
+
+
+@pytest.mark.parametrize("names", [ALIKE, ODD_LENGTHS])
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_tokens_that_are_nearly_the_same_are_told_apart(names, data):
+    tokens = data.draw(st.dictionaries(st.sampled_from(names), sightings(30), min_size=2))
+    counts, _, carry_over = day_counts(tokens)
+    assert counts == dict(counts_of_day(tokens, ORACLE, 2))
+    assert carry_over["token"].is_sorted()
+
+
 @st.composite
 def walks(draw):
     """A token that keeps changing side within minutes: the hardest case for cancelling."""

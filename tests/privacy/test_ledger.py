@@ -2,55 +2,26 @@
 
 import sqlite3
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from ingest.release import HOUR, Direction, Release
-from privacy.ledger import DayClosed, Ledger, LedgerRefused
-from privacy.mechanism import DiscreteGaussian
-from privacy.policy import ReleasePolicy
-
-DAY = datetime(2026, 3, 2, 2, tzinfo=UTC)
-CELLS = [(zone, direction) for zone in ("z1", "z2") for direction in Direction]
-GRID = "sha256:" + "1" * 64
-POLICY = ReleasePolicy()
-
-
-class CountingNoise:
-    """The real mechanism, and how often it was asked."""
-
-    def __init__(self, policy=POLICY):
-        self._mechanism = DiscreteGaussian(policy)
-        self.policy, self.rho, self.draws = policy, self._mechanism.rho, 0
-
-    def draw(self, counts):
-        self.draws += 1
-        return self._mechanism.draw(counts)
-
-
-def open_ledger(tmp_path, **changes):
-    return Ledger(tmp_path / "ledger.sqlite", **{"carrier": "carrier-a", "mode": "live", **changes})
-
-
-def open_day(ledger, lineage=None, day=DAY, policy=POLICY, grid=GRID, plan="sha256:p"):
-    return ledger.open_day(day, lineage_on_disk=lineage, grid_id=grid, plan_digest=plan, policy=policy, cells=CELLS)
-
-
-def release(ledger, lineage, noise, window=DAY, counts=(200, 0, 60, 10), digest="sha256:c"):
-    ledger.freeze(DAY, window + HOUR, {"files": []})
-    return ledger.release(
-        window,
-        counts,
-        turn_hour_utc=2,
-        lineage=lineage,
-        carry_over_digest=digest,
-        complete=True,
-        noise=noise,
-    )
+from ingest.release import HOUR, Level, Release
+from privacy.ledger import DayClosed, LedgerRefused
+from tests.privacy.builders import (
+    COUNTS,
+    DAY,
+    POLICY,
+    STRICTER,
+    CountingNoise,
+    NoNoise,
+    open_day,
+    open_ledger,
+    release,
+    tell_day,
+    tell_hours,
+)
+from tests.privacy.ledger_life import BROKEN, broken, live_through
 
 
 def test_a_window_is_drawn_once_and_read_again_ever_after(tmp_path):
@@ -58,7 +29,7 @@ def test_a_window_is_drawn_once_and_read_again_ever_after(tmp_path):
     ledger = open_ledger(tmp_path)
     lineage = open_day(ledger)
     first = release(ledger, lineage, noise)
-    again = release(ledger, lineage, noise, counts=(0, 0, 0, 0))
+    again = release(ledger, lineage, noise, counts=[0] * len(COUNTS))
     ledger.close()
     restarted = release(open_ledger(tmp_path), lineage, noise)
     assert first.document == again.document == restarted.document
@@ -71,9 +42,9 @@ def test_what_is_published_is_the_noisy_draw_above_the_threshold(tmp_path):
             return [count + 5 for count in counts]
 
     ledger = open_ledger(tmp_path)
-    entry = release(ledger, open_day(ledger), Shifted(), counts=(200, 0, 44, 45))
+    entry = release(ledger, open_day(ledger), Shifted(), counts=(200, 0, 44, 45, 0, 0))
     values = [count.value for count in Release.model_validate(entry.document).counts]
-    assert values == [205, None, None, 50]
+    assert values == [205, None, None, 50, None, None]
 
 
 def test_eight_racing_closers_say_one_thing(tmp_path):
@@ -159,7 +130,7 @@ def test_a_lost_ledger_closes_the_day_and_the_next_day_opens(tmp_path):
     [
         {"grid": "sha256:" + "2" * 64},
         {"plan": "sha256:q"},
-        {"policy": ReleasePolicy(policy_id="stricter", threshold=80)},
+        {"policy": STRICTER},
     ],
 )
 def test_grid_plan_and_policy_wait_for_the_turn(tmp_path, changes):
@@ -209,7 +180,7 @@ def test_a_ledger_speaks_from_its_first_whole_token_day_on(tmp_path):
 
 
 def test_noise_of_another_policy_is_refused(tmp_path):
-    noise = CountingNoise(ReleasePolicy(policy_id="stricter", threshold=80))
+    noise = CountingNoise(STRICTER)
     ledger = open_ledger(tmp_path)
     with pytest.raises(LedgerRefused, match="policy"):
         release(ledger, open_day(ledger), noise)
@@ -260,18 +231,25 @@ def test_a_ledger_serves_one_carrier_and_one_mode(tmp_path):
     [
         "UPDATE release SET document = replace(document, '\"complete\":true', '\"complete\":false')",
         "UPDATE release SET digest = 'sha256:' || hex(zeroblob(32))",
-        "UPDATE release SET noisy = '[1, 2, 3, 4]'",
-        "UPDATE release SET chain = hex(zeroblob(32))",
+        "UPDATE release SET noisy = '[1, 2, 3, 4, 5, 6]' WHERE number = 1",
+        "UPDATE release SET noisy = NULL WHERE number = 1",
+        "UPDATE release SET level = 'border-day' WHERE number = 2",
         "DELETE FROM release WHERE number = 1",
-        "UPDATE token_day SET rho_charged = '1/10'",
+        "UPDATE chain SET link = hex(zeroblob(32)) WHERE number = 3",
+        "UPDATE chain SET document = replace(document, '\"suppressed\":', '\"suppressed\":1')",
+        "DELETE FROM chain WHERE number = 4",
+        "DELETE FROM chain WHERE number = (SELECT max(number) FROM chain)",
+        "UPDATE charge SET rho = '1/10'",
         "UPDATE token_day SET lineage = 'live-other'",
+        "UPDATE token_day SET grid_id = 'sha256:' || hex(zeroblob(32))",
+        "UPDATE token_day SET closed_because = 'a reason'",
     ],
 )
 def test_verify_finds_what_was_tampered_with(tmp_path, damage):
     ledger = open_ledger(tmp_path)
     lineage = open_day(ledger)
-    for hour in range(3):
-        release(ledger, lineage, CountingNoise(), window=DAY + HOUR * hour)
+    tell_hours(ledger, lineage, CountingNoise())
+    tell_day(ledger, lineage, CountingNoise())
     assert ledger.verify().faults == ()
     ledger.close()
     with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
@@ -279,68 +257,73 @@ def test_verify_finds_what_was_tampered_with(tmp_path, damage):
     assert open_ledger(tmp_path).verify().faults
 
 
-class LedgerLife(RuleBasedStateMachine):
-    """Restarts, replays, losses and races in any order: what was said stays said, and nothing is drawn twice."""
-
-    @initialize(tmp=st.just(None))
-    def begin(self, tmp):
-        import tempfile
-        from pathlib import Path
-
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name)
-        self.ledger, self.noise = open_ledger(self.path), CountingNoise()
-        self.lineage, self.on_disk, self.said = None, None, {}
-        self.hour = 0
-
-    @rule()
-    def open_the_day(self):
-        try:
-            self.lineage = open_day(self.ledger, lineage=self.on_disk)
-            self.on_disk = self.lineage
-        except DayClosed:
-            self.lineage = None
-
-    @rule(back=st.integers(0, 3))
-    def close_an_hour(self, back):
-        if self.lineage is None:
-            return
-        window = DAY + HOUR * max(self.hour - back, 0)
-        try:
-            entry = release(self.ledger, self.lineage, self.noise, window=window)
-        except LedgerRefused:
-            return
-        assert self.said.setdefault(window, entry.digest) == entry.digest
-        self.hour = min(self.hour + 1, 23)
-
-    @rule()
-    def restart(self):
-        self.ledger.close()
-        self.ledger = open_ledger(self.path)
-
-    @rule()
-    def lose_the_tables(self):
-        self.on_disk = None
-
-    @rule()
-    def null_a_window(self):
-        if self.ledger.days():
-            window = DAY + HOUR * self.hour
-            entry = self.ledger.release_null(window, turn_hour_utc=2)
-            assert self.said.setdefault(window, entry.digest) == entry.digest
-
-    @invariant()
-    def one_digest_a_window_and_no_second_draw(self):
-        if hasattr(self, "ledger"):
-            assert {entry.window_start: entry.digest for entry in self.ledger.entries()} == self.said
-            assert self.noise.draws <= len(self.said)
-            assert self.ledger.verify().faults == ()
-
-    def teardown(self):
-        if hasattr(self, "ledger"):
-            self.ledger.close()
-            self.folder.cleanup()
+@pytest.mark.parametrize("column", ["noisy", "sums"])
+@pytest.mark.parametrize("level", ["sector-day", "border-day", "zone-hour"])
+def test_verify_makes_every_estimate_again(tmp_path, level, column):
+    ledger = open_ledger(tmp_path)
+    lineage = open_day(ledger)
+    tell_hours(ledger, lineage, CountingNoise())
+    tell_day(ledger, lineage, CountingNoise())
+    ledger.close()
+    if (level, column) == ("zone-hour", "sums"):
+        return
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
+        changed = "replace(noisy, '[', '[9')" if column == "noisy" else "'[]'"
+        database.execute(f"UPDATE release SET {column} = {changed} WHERE level = ?", (level,))
+    assert open_ledger(tmp_path).verify().faults
 
 
-TestLedgerLife = LedgerLife.TestCase
-TestLedgerLife.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+def test_a_ledger_of_an_earlier_format_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE meta (carrier TEXT NOT NULL, mode TEXT NOT NULL, begun_at TEXT)")
+        database.execute("CREATE TABLE release (number INTEGER PRIMARY KEY, chain TEXT)")
+    with pytest.raises(LedgerRefused, match="another format"):
+        open_ledger(tmp_path)
+    with sqlite3.connect(path) as database:
+        assert [row[0] for row in database.execute("SELECT name FROM sqlite_master")] == ["meta", "release"]
+
+
+def test_a_new_ledger_does_not_open_a_day_that_an_earlier_one_may_have_spoken_of(tmp_path):
+    ledger = open_ledger(tmp_path)
+    begun = ledger.begun_at(DAY + HOUR * 5, 2)
+    with pytest.raises(LedgerRefused, match="before this ledger"):
+        open_day(ledger)
+    assert open_day(ledger, day=begun)
+
+
+@pytest.mark.parametrize("left", [(Level.ZONE_HOUR, DAY + HOUR * 3), (Level.BORDER_DAY, DAY)])
+def test_a_ledger_older_than_what_has_left_closes_the_day_instead_of_drawing_again(tmp_path, left):
+    outbox = set()
+    ledger = open_ledger(tmp_path, has_left=lambda level, window: (level, window) in outbox)
+    lineage, noise = open_day(ledger), CountingNoise()
+    first = release(ledger, lineage, noise)
+    outbox |= {(Level.ZONE_HOUR, DAY), left}
+    for hour in (1, 2, 3):
+        with pytest.raises(DayClosed, match="has left"):
+            release(ledger, lineage, noise, window=DAY + HOUR * hour)
+    assert release(ledger, lineage, noise).digest == first.digest
+    assert noise.draws == 1
+
+
+def test_all_releases_of_a_grid_and_level_have_one_length(tmp_path):
+    from ingest.release import canonical_json
+
+    ledger = open_ledger(tmp_path)
+    lineage = open_day(ledger)
+    sizes = {
+        len(canonical_json(release(ledger, lineage, NoNoise(), window=DAY + HOUR * hour, counts=counts).document))
+        for hour, counts in enumerate(([0] * 6, [50] * 6, [123456] * 6, COUNTS))
+    }
+    sizes.add(len(canonical_json(ledger.release_null(DAY + HOUR * 4, turn_hour_utc=2).document)))
+    assert len(sizes) == 1
+
+
+def test_whatever_happens_a_window_is_drawn_once_and_the_budget_holds():
+    live_through(sequences=200)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_lives_of_a_ledger_catch_one_that_is_broken(name):
+    with broken(name), pytest.raises((AssertionError, sqlite3.IntegrityError)):
+        live_through(sequences=400, shorten=False)

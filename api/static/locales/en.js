@@ -166,5 +166,6 @@ export default {
   "age.days": "{days} d {hours} h",
 
   "footer.line": "Counts of movements by zone and hour, with noise. Nothing here is about one person or device.",
+  "footer.privacy": "Privacy ledger: what was said, what it cost, and how to check it",
   "footer.borders": "Lines on the map are drawn as their sources have them. Boundaries do not imply endorsement.",
 };

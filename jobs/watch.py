@@ -1,0 +1,89 @@
+"""The carrier's monitoring of its own feed, at the moment a window is told: marks, element alarms, what is known as lost."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from geofence.grid import ZoneGrid
+from geofence.locate import LocatedPlan
+from ingest.alarms import AlarmFeed, degraded_hours, read_alarms
+from ingest.feed import TRACKS_REACH_BACK, FeedWatch, doubts
+from ingest.release import HOUR, canonical_json, format_utc
+from jobs.tables import EdgeFolder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeedMonitor:
+    """What the edge knows of its feed. `cells`: cell, zone_id, valid_from, valid_to, of cells in zones."""
+
+    folder: EdgeFolder
+    alarms: Callable[[], AlarmFeed]  # as they are now: an edge that runs on and on must not rest on old ones
+    cells: pl.DataFrame
+
+    def complete(self, window_start: datetime, day_start: datetime) -> bool:
+        """Whether the feed of a window is complete, as its release will say; why not is noted inside the carrier."""
+        found = doubts(window_start, day_start, self.watch(window_start, day_start))
+        _note(self.folder.root, window_start, [doubt.value for doubt in found])
+        return not found
+
+    def watch(self, window_start: datetime, day_start: datetime) -> FeedWatch:
+        """What is known of the hours that a window rests on."""
+        first = max(day_start, window_start - TRACKS_REACH_BACK)
+        feed = self.alarms()
+        hours = [first + HOUR * number for number in range((window_start - first) // HOUR + 2)]
+        return FeedWatch(
+            covered_until=self.folder.covered_until,
+            touched=degraded_hours(feed.alarms, zone_cells(self.cells, window_start), [window_start]),
+            lost=frozenset(hours if self.folder.lost(hours) else ()),
+            alarm_unread=bool(feed.unread),
+        )
+
+
+def feed_monitor(folder: EdgeFolder, alarms: Path | None, grid: ZoneGrid, located: LocatedPlan) -> FeedMonitor:
+    """The monitor of an edge; `alarms` is the folder of its alarm feed, if it has one."""
+    read = AlarmFeed if alarms is None else partial(read_alarms, alarms)
+    return FeedMonitor(folder, read, cells_in_zones(grid, located))
+
+
+def cells_in_zones(grid: ZoneGrid, located: LocatedPlan) -> pl.DataFrame:
+    """The cells of a plan that lie in a zone, as alarms name them: cell (`rat/plmn/cell_id`), zone_id, validity."""
+    names = pl.DataFrame(
+        {"zone": range(len(grid.zones)), "zone_id": [zone.zone_id for zone in grid.zones]},
+        schema={"zone": pl.Int32, "zone_id": pl.String},
+    )
+    return located.cells.join(names, on="zone", how="inner").select(
+        pl.concat_str("rat", "plmn", "cell_id", separator="/").alias("cell"), "zone_id", "valid_from", "valid_to"
+    )
+
+
+def zone_cells(cells: pl.DataFrame, at: datetime) -> Mapping[str, frozenset[str]]:
+    """The cells of every zone that are valid at an instant."""
+    valid = cells.filter(
+        (pl.col("valid_from").is_null() | (pl.col("valid_from") <= at))
+        & (pl.col("valid_to").is_null() | (pl.col("valid_to") > at))
+    )
+    return {zone: frozenset(found) for zone, found in valid.group_by("zone_id").agg("cell").iter_rows()}
+
+
+def feed_history(root: Path) -> dict[datetime, list[str]]:
+    """Of every window that was told from its rows, the doubts about its feed when it was; none: complete."""
+    path = root / "feed.ndjson"
+    if not path.exists():
+        return {}
+    told = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    return {datetime.fromisoformat(line["window_start"]).astimezone(UTC): line["doubts"] for line in told}
+
+
+def _note(root: Path, window_start: datetime, found: list[str]) -> None:
+    line: dict[str, Any] = {"window_start": format_utc(window_start), "doubts": found}
+    with (root / "feed.ndjson").open("ab") as history:
+        history.write(b"\n" + canonical_json(line) + b"\n")
+        history.flush()
+        os.fsync(history.fileno())
