@@ -7,6 +7,7 @@ made-up sightings fall due and are closed: the backlog over time, its slope, and
 """
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ from ingest.kafka import check_topic, ensure_topics, held_records
 from ingest.lines import parse_table
 from ingest.release import HOUR
 from ingest.token_day import folder_name, hour_start, token_day_start
-from jobs.edge import current_pin, open_edge, place_cells, run_sight
+from jobs.edge import Placed, current_pin, open_edge, place_cells, run_sight
 from jobs.kafka_jars import connector_jars
 from jobs.kafka_settings import KafkaSettings
 from jobs.kafka_source import KafkaSource, OffsetRange, read_so_far, read_tables
@@ -214,7 +215,10 @@ def measure_backlog(folder: Path, running: Broker, rows: int) -> dict[str, Any]:
     spark = edge_session(master="local[*]", scratch=folder / "scratch", jars=connector_jars())
     try:
         found = check_topic(running.bootstrap, topic)
-        from_topic, from_files = (warm(partial(sight_anew, spark, one))[0] for one in (settings, by_file))
+        # Cells are placed once in the life of a run, whatever it reads.
+        from_topic, from_files = (
+            warm(partial(sight_anew, spark, one, place_cells(one)))[0] for one in (settings, by_file)
+        )
         connector = warm(partial(to_arrow, spark, running, topic))[0]
         alone = stages(settings, KafkaSource(running.bootstrap, found), rows)
     finally:
@@ -253,11 +257,11 @@ def produce(running: Broker, topic: str, lines: pl.Series) -> None:
     producer.flush(120)
 
 
-def sight_anew(spark: SparkSession, settings: EdgeSettings) -> None:
+def sight_anew(spark: SparkSession, settings: EdgeSettings, placed: Placed) -> None:
     """Everything that the source holds, into an empty folder."""
     shutil.rmtree(settings.state, ignore_errors=True)
     now = datetime.now(UTC) + timedelta(seconds=1)
-    run_sight(spark, settings, place_cells(settings), milestones(None), now=now)
+    run_sight(spark, settings, placed, milestones(None), now=now)
 
 
 def to_arrow(spark: SparkSession, running: Broker, topic: str) -> None:
@@ -288,10 +292,15 @@ def stages(settings: EdgeSettings, source: KafkaSource, rows: int) -> dict[str, 
     }
 
 
-def _cpu_s(act: Any) -> float:
-    began = time.process_time()
-    act()
-    return time.process_time() - began
+def _cpu_s(act: Callable[[], object]) -> float:
+    """CPU seconds of this process for an act, with the garbage collector off as in a task."""
+    gc.disable()
+    try:
+        began = time.process_time()
+        act()
+        return time.process_time() - began
+    finally:
+        gc.enable()
 
 
 def told(folder: EdgeFolder) -> dict[str, int]:
@@ -360,7 +369,7 @@ def measure_steady(
                 points.append(next(watched))
                 time.sleep(5)
             drained_from = time.monotonic()
-            while (last := next(watched))["backlog"] and time.monotonic() - drained_from < 600:
+            while next(watched)["backlog"] and time.monotonic() - drained_from < 600:
                 time.sleep(1)
             drained_s = time.monotonic() - drained_from
             edge.send_signal(signal.SIGTERM)
@@ -393,10 +402,7 @@ def measure_steady(
         "unaccounted": sent["produced"] - received,
         "received_less_fates": received - sum(fates.values()),
         "edge_ended": ended,
-        "cores_used": {
-            name: round((last[name] - points[0][name]) / last["at_s"], 3) for name in ("edge", "broker", "producer")
-        },
-        "edge_rows_per_cpu_s": round(received / last["edge"]),
+        **_load(settled),
     }
 
 
@@ -434,7 +440,20 @@ def _watch(settings: EdgeSettings, running: Broker, topic: str, pids: dict[str, 
         spent = {name: process_cpu_s([pid]) - used.get(name, 0.0) for name, pid in pids.items()}
         at_s = round(time.monotonic() - began, 1)
         print(f"{at_s:7.1f} s  backlog {backlog:9,d}", file=sys.stderr, flush=True)
-        yield {"at_s": at_s, "backlog": backlog, **spent}
+        yield {"at_s": at_s, "backlog": backlog, "read": sum(ends.values()), **spent}
+
+
+def _load(points: list[dict[str, float]]) -> dict[str, Any]:
+    """Cores that each process used once things had settled, and the rows that the edge took in for a CPU second."""
+    first, last = points[0], points[-1]
+    seconds = last["at_s"] - first["at_s"]
+    if not seconds:
+        return {}
+    used = {name: round((last[name] - first[name]) / seconds, 3) for name in ("edge", "broker", "producer")}
+    return {
+        "cores_used": used,
+        "edge_rows_per_cpu_s": round((last["read"] - first["read"]) / max(last["edge"] - first["edge"], 0.01)),
+    }
 
 
 def _slope(points: list[dict[str, float]]) -> float | None:

@@ -124,6 +124,8 @@ def decode(written: io.BytesIO, schema: Any) -> Any:
 def _unpacked(packed: bytes, codec: str) -> bytes:
     try:
         plain = _CODECS[codec](packed)
+    except (MemoryError, pa.ArrowCancelled):
+        raise  # Arrow calls them its own exceptions; they say nothing of the file.
     except (zlib.error, OSError, EOFError, lzma.LZMAError, pa.ArrowException, ValueError):
         raise AvroDamaged from None
     if len(plain) > LONGEST_BLOCK:

@@ -47,7 +47,9 @@ LONGEST_LINE = 16 << 20
 
 
 def rise_if_not_of_the_file(fault: BaseException) -> None:
-    """Let a fault of the disk or of a permission rise: it says nothing about the file."""
+    """Let a fault of the disk, of a permission or of the memory rise: it says nothing about the file."""
+    if isinstance(fault, MemoryError | pa.ArrowCancelled):
+        raise fault
     # A decoder's OSError has no errno; the system's has.
     if isinstance(fault, OSError) and fault.errno is not None:
         raise fault

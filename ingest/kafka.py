@@ -76,6 +76,10 @@ class KafkaUnreachable(RuntimeError):
     """The brokers did not answer, or not as they must; names what was asked, never a setting's value."""
 
 
+class TransactionOpen(KafkaUnreachable):
+    """Records are there that nobody may read yet: a producer's transaction is open; names the topic and the partition."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topic:
     """A topic as its broker describes it. The id is new when a topic is deleted and made again; its name is not."""
@@ -87,10 +91,20 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What a partition holds now: the records from `oldest` up to, not including, `end`."""
+    """What a partition holds now: the records from `oldest` up to, not including, `end`.
+
+    So many more as `held_back` are behind `end` (the last stable offset), from where on a transaction is open: nobody may
+    read them yet, and some may be older than what feed marks say.
+    """
 
     oldest: int
     end: int
+    held_back: int = 0
+
+    @property
+    def written(self) -> int:
+        """Up to where something was written, whether it can be read or not."""
+        return self.end + self.held_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,25 +211,31 @@ def _checked(admin: AdminClient, topic: str) -> Topic:
 
 
 def held_records(bootstrap: str, topic: Topic, settings: ClientSettings = NO_SETTINGS) -> dict[int, Held]:
-    """What each partition of a topic holds now, by the oldest offset and the end that a committed read sees."""
+    """What each partition of a topic holds now, by its offsets, and what open transactions hold back."""
     heard = _Heard()
     admin = _admin(bootstrap, settings, heard)
     places = [TopicPartition(topic.name, partition) for partition in range(topic.partitions)]
     try:
-        oldest, ends = (
+        # The very end first: what is written between two answers is held back by nobody.
+        written, oldest, ends = (
             {
                 place.partition: int(_answer(outcome).offset)
                 for place, outcome in admin.list_offsets(
-                    dict.fromkeys(places, which),
-                    isolation_level=IsolationLevel.READ_COMMITTED,
-                    request_timeout=ANSWER_WITHIN_S,
+                    dict.fromkeys(places, which), isolation_level=level, request_timeout=ANSWER_WITHIN_S
                 ).items()
             }
-            for which in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+            for which, level in (
+                (OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED),  # type: ignore[no-untyped-call]
+                (OffsetSpec.earliest(), IsolationLevel.READ_COMMITTED),  # type: ignore[no-untyped-call]
+                (OffsetSpec.latest(), IsolationLevel.READ_COMMITTED),  # type: ignore[no-untyped-call]
+            )
         )
     except KafkaException as failed:
         raise KafkaUnreachable(f"topic {topic.name}: its offsets were not given: {_reason(failed, heard)}") from None
-    return {partition: Held(oldest[partition], ends[partition]) for partition in sorted(oldest)}
+    return {
+        partition: Held(oldest[partition], ends[partition], max(0, written[partition] - ends[partition]))
+        for partition in sorted(oldest)
+    }
 
 
 def oldest_times(

@@ -29,6 +29,19 @@ class CentreNotReady(RuntimeError):
     """Something that this job rests on is not there yet; says what to do first."""
 
 
+class ReleasesWait(CentreNotReady):
+    """Releases stay on their topics until the centre is ready for them; names the topics and the reasons."""
+
+
+NOT_YET = {
+    "unknown_grid": "add the carrier's zone grid",
+    "grid_not_in_force": "add the zone grid that is valid then",
+    "unknown_carrier": "add the carrier",
+    "window_unsettled": "its window has not settled by this machine's clock",
+}
+"""Refusals that are over once the centre, or the clock, has come so far: such a release is not done with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Border:
     """What the centre knows of its border: zones, which of them touch, and whose calendar it lives by."""
@@ -92,7 +105,8 @@ def consume(store: Store, settings: CentreSettings, *, now: datetime, quiet_s: f
     """Take in what the carriers' topics hold that was not taken in yet: how many releases were accepted, known, or refused.
 
     A topic speaks for the one carrier that the settings name: a release of another on it is refused. Raises CentreNotReady
-    without topics.
+    without topics, and ReleasesWait, once every topic had its turn, if a release was refused for now only (NOT_YET): it
+    stays on its topic, and so do those behind it.
     """
     # A centre that takes releases by push needs no Kafka client.
     from ingest.kafka import consume_releases
@@ -101,6 +115,7 @@ def consume(store: Store, settings: CentreSettings, *, now: datetime, quiet_s: f
     if kafka is None:
         raise CentreNotReady("centre.kafka: the topics that releases come in by are not set")
     outcomes: Counter[str] = Counter()
+    waiting: list[str] = []
     for topic, carrier in sorted(kafka.topics.items()):
 
         def accept(content: bytes, carrier: str = carrier) -> bool:
@@ -109,10 +124,18 @@ def consume(store: Store, settings: CentreSettings, *, now: datetime, quiet_s: f
                 outcomes[outcome.outcome] += 1
                 return True
             assert isinstance(outcome, ReleaseRefused)
+            if outcome.reason in NOT_YET:
+                raise ReleasesWait(outcome.reason)
             outcomes[f"refused:{outcome.reason}"] += 1
             return False
 
-        consume_releases(kafka.bootstrap, kafka.group, accept, kafka.client_login, topic=topic, quiet_s=quiet_s)
+        try:
+            consume_releases(kafka.bootstrap, kafka.group, accept, kafka.client_login, topic=topic, quiet_s=quiet_s)
+        except ReleasesWait as wait:
+            waiting.append(f"{topic}: {wait} ({NOT_YET[str(wait)]})")
+    if waiting:
+        done = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())) or "nothing"
+        raise ReleasesWait(f"releases wait on their topics: {'; '.join(waiting)}. Taken in before: {done}")
     return dict(outcomes)
 
 

@@ -852,7 +852,7 @@ def centre_consume(
     from threading import Event
 
     from ingest.kafka import KafkaUnreachable
-    from jobs.centre import consume, open_store
+    from jobs.centre import ReleasesWait, consume, open_store
 
     settings = _centre_settings(config)
     store, stopping = open_store(settings), Event()
@@ -862,7 +862,7 @@ def centre_consume(
     while True:
         try:
             _report(consume(store, settings, now=_now()), as_json)
-        except KafkaUnreachable as away:
+        except (KafkaUnreachable, ReleasesWait) as away:
             if every is None:
                 raise
             _notes.print(str(away), markup=False, highlight=False)

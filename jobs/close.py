@@ -102,6 +102,7 @@ def close_window(spark: SparkSession, edge: Edge, window_start: datetime) -> Ent
     day = token_day_start(window_start, edge.turn_hour_utc)
     try:
         lineage = open_day(edge, day)
+        _refuse_ledger_behind(edge, day)
         closed = _settle(spark, edge, day, window_start + HOUR)
         counts = _on_grid(edge.ground_of(day), closed.counts)
         with leave_to_speak(edge.folder.root):
@@ -117,6 +118,15 @@ def close_window(spark: SparkSession, edge: Edge, window_start: datetime) -> Ent
     except DayClosed:
         with leave_to_speak(edge.folder.root):
             return edge.ledger.release_null(window_start, turn_hour_utc=edge.turn_hour_utc)
+
+
+def _refuse_ledger_behind(edge: Edge, day: datetime) -> None:
+    # A close leaves its carry-over before the ledger knows of it, and begins no hour before that: a ledger that lacks the
+    # hour before the newest one on the disk was restored from a backup, and would draw again what was said.
+    newest = edge.folder.newest_carry_over(day)
+    if newest is not None and newest > day and edge.ledger.carry_over_digest(day, newest - HOUR) is None:
+        edge.ledger.close_day(day, "the ledger does not know an hour that was closed")
+        raise DayClosed("the ledger does not know an hour that was closed")
 
 
 def close_day_levels(spark: SparkSession, edge: Edge, day: datetime) -> tuple[Entry, Entry]:

@@ -24,7 +24,7 @@ from jobs.close import Edge, close_day_levels, close_window, null_day_levels, nu
 from jobs.grounds import Pin
 from jobs.kafka_edge import sight_kafka
 from jobs.kafka_source import ReadSoFar
-from jobs.left import OUTBOX, note_left
+from jobs.left import OUTBOX, note_left, windows_left
 from jobs.milestone import Milestone
 from jobs.settings import EdgeSettings
 from jobs.sight import FILES, NO_FILES, Sighting, Source, sight
@@ -63,6 +63,14 @@ def open_edge(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> E
     """The edge with its ledger open."""
     folder = EdgeFolder(settings.state)
     mode = "replay" if settings.replay else "live"
+    # What leaves from here on is in the ledger that is open.
+    left = windows_left(folder.root)
+
+    def has_left(level: Level, window: datetime) -> bool:
+        path = folder.outbox(settings.carrier, window, level)
+        kept = (path, *(folder.root / room / path.name for room in ("receipts", "sent")))
+        return (level.value, format_utc(window)) in left or any(there.exists() for there in kept)
+
     return Edge(
         folder=folder,
         ledger=Ledger(
@@ -70,7 +78,7 @@ def open_edge(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> E
             carrier=settings.carrier,
             mode=mode,
             milestone=milestone,
-            has_left=lambda level, window: folder.outbox(settings.carrier, window, level).exists(),
+            has_left=has_left,
         ),
         current=current_pin(settings, placed),
         current_valid_from=placed.grid.valid_from,
@@ -199,7 +207,8 @@ def keep_house(edge: Edge, *, now: datetime, progress: Callable[[Entry], None]) 
     Tables of every token-day that has outlived its turn by two hours go, also while the stop switch is on; its windows
     that were not told go out as null, once it is off.
     """
-    for day in edge.folder.token_days():
+    # A day whose tables were deleted from the folder alone is still known by what it rested on.
+    for day in sorted({*edge.folder.token_days(), *edge.folder.grounds.pins()}):
         if _outlived(day, now):
             delete_day(edge, day)
     entries: list[Entry] = []
@@ -270,14 +279,27 @@ def publish(edge: Edge, entry: Entry) -> None:
         with leave_to_speak(edge.folder.root):
             if not path.exists():
                 write_whole(path, canonical_json(entry.document))
-            note_left(edge.folder.root, entry.digest, to=OUTBOX)
+            note_left(edge.folder.root, entry.digest, to=OUTBOX, window=(entry.level, entry.window_start))
             edge.ledger.mark_published(entry)
 
 
 def delete_day(edge: Edge, day: datetime) -> None:
-    """Delete a token-day's token-level tables."""
-    edge.folder.delete_day(day, edge.current)
+    """Delete a token-day's token-level tables, and what the ledger and the grounds still hold of them."""
     edge.ledger.forget_manifests(day)
+    edge.folder.delete_day(day, edge.current)
+
+
+def delete_outlived(folder: EdgeFolder, *, now: datetime) -> None:
+    """Delete the tables of every token-day that has outlived its turn by two hours, from a live edge's folder alone."""
+    for day in folder.token_days():
+        if _outlived(day, now):
+            folder.delete_tables(day)
+
+
+def next_deletion(folder: EdgeFolder, *, now: datetime) -> datetime | None:
+    """When the next token-day at rest has outlived its turn, or None if there is none."""
+    due = (day + HOUR * HOURS_IN_DAY + DELETE_AFTER for day in folder.token_days())
+    return min((at for at in due if at > now), default=None)
 
 
 def _outlived(day: datetime, clock: datetime) -> bool:

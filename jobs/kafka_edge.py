@@ -1,6 +1,7 @@
 """Kafka as the edge runs it: rows in once the topic was checked, releases and refusal counts out."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,11 +12,20 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from ingest.columns import ColumnMap
-from ingest.kafka import check_topic, ensure_topics, held_records, publish_refusals, publish_release, registry_schemas
+from ingest.kafka import (
+    Held,
+    Topic,
+    check_topic,
+    ensure_topics,
+    held_records,
+    publish_refusals,
+    publish_release,
+    registry_schemas,
+)
 from ingest.release import Release
-from jobs.kafka_gap import check_nothing_lost
+from jobs.kafka_gap import check_all_stable, check_nothing_lost
 from jobs.kafka_settings import KafkaSettings
-from jobs.kafka_source import KafkaSource, ReadSoFar, read_so_far, sight_topic
+from jobs.kafka_source import KafkaSource, ReadSoFar, begin, read_so_far, sight_topic
 from jobs.left import note_left
 from jobs.settings import EdgeSettings
 from jobs.sight import Sighting
@@ -24,18 +34,24 @@ from jobs.tables import EdgeFolder, write_whole
 
 CLOCKS_AGREE_WITHIN = timedelta(minutes=5)
 """How far the brokers' clock may be ahead of this machine's: a record timed later than that is no record of now."""
+TRANSACTIONS_END_WITHIN_S = 10.0
+"""How long a turn waits for transactions that are open: producers' are over in a moment, unless one has died in it."""
 
 
 def sight_kafka(run: Sighting, kafka: KafkaSettings, columns: ColumnMap | None, read: ReadSoFar | None) -> None:
     """Check the topic, then bring everything that it holds now into the sightings table.
 
-    Raises TopicRefused, RecordsLost, KafkaUnreachable or SightStopped.
+    Raises TopicRefused, RecordsLost, KafkaUnreachable or SightStopped; TransactionOpen when all is read that may be read,
+    and something is behind it that feed marks read before this may cover.
     """
     login = kafka.client_login
     topic = check_topic(kafka.bootstrap, kafka.topic, login)
     if read is None:
         read = read_so_far(run.folder.records(), topic)
-    check_nothing_lost(read, topic, held_records(kafka.bootstrap, topic, login))
+    held = held_records(kafka.bootstrap, topic, login)
+    begin(run.folder, topic, held, read)
+    check_nothing_lost(read, topic, held)
+    _let_transactions_end(kafka, topic, held)
     if run.admission is not None:
         # Records go on coming while the run begins, and their clock is the brokers'.
         latest = run.admission.not_after + CLOCKS_AGREE_WITHIN
@@ -59,6 +75,15 @@ def sight_kafka(run: Sighting, kafka: KafkaSettings, columns: ColumnMap | None, 
         # Spark buries the reason: what a worker came too late for is seen from here as well.
         check_nothing_lost(read, topic, held_records(kafka.bootstrap, topic, login))
         raise
+    check_all_stable(read, topic, held)
+
+
+def _let_transactions_end(kafka: KafkaSettings, topic: Topic, held: Mapping[int, Held]) -> None:
+    """Wait a moment until everything that was written can be read."""
+    until, now = time.monotonic() + TRANSACTIONS_END_WITHIN_S, held
+    while any(now[number].end < there.written for number, there in held.items()) and time.monotonic() < until:
+        time.sleep(0.5)
+        now = held_records(kafka.bootstrap, topic, kafka.client_login)
 
 
 def make_topics(settings: EdgeSettings, *, partitions: int, replication: int) -> dict[str, Any]:
@@ -110,14 +135,14 @@ def send_refusals(kafka: KafkaSettings, folder: EdgeFolder) -> int:
         return 0
     told = folder.root / "told"
     known = set(told.read_text(encoding="ascii").split()) if told.exists() else set()
-    batches = {path.stem: path for path in folder.batches.glob("*.json")}
+    # A batch may have moved to the past while the brokers were away.
+    batches = {path.stem: path for room in (folder.past_batches, folder.batches) for path in room.glob("*.json")}
     new = sorted(batches.keys() - known)
     for batch in new:
         refused = refusals(json.loads(batches[batch].read_bytes()))
         if refused:
             publish_refusals(kafka.bootstrap, batch, refused, kafka.client_login, topic=kafka.refusals_topic)
     if new:
-        # Batches of days that are gone need not be remembered: they were told while they were here.
         write_whole(told, " ".join(sorted(batches)).encode("ascii"))
     return len(new)
 

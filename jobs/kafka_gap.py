@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ingest.kafka import Held, Topic, check_topic, held_records, oldest_times
+from ingest.kafka import Held, RecordsGone, Topic, TransactionOpen, check_topic, held_records, oldest_times
 from ingest.release import HOUR
 from ingest.token_day import DELETE_AFTER, HOURS_IN_DAY, folder_name, hour_start
 from jobs.kafka_settings import KafkaSettings
@@ -22,7 +22,7 @@ _KEPT = HOUR * HOURS_IN_DAY + DELETE_AFTER
 """Longer than this after its beginning no hour of a token-day can be told any more."""
 
 
-class RecordsLost(RuntimeError):
+class RecordsLost(RecordsGone):
     """Records are gone from Kafka before they were read; names the offsets and what a person does about it."""
 
 
@@ -36,15 +36,17 @@ class Gap:
 
 
 def find_gaps(ends: Mapping[int, int], held: Mapping[int, Held]) -> list[Gap]:
-    """The offsets between what was read (`ends`) and the oldest that is left; none for a partition never read.
+    """The offsets between what was read of a topic (`ends`) and the oldest that is left.
 
-    >>> find_gaps({0: 5, 1: 5}, {0: Held(7, 9), 1: Held(2, 9)})
-    [Gap(partition=0, start=5, end=7)]
+    A partition that is not in `ends` was added after the first run on the topic: everything of it was to be read.
+
+    >>> find_gaps({0: 5, 1: 5}, {0: Held(7, 9), 1: Held(2, 9), 2: Held(3, 9)})
+    [Gap(partition=0, start=5, end=7), Gap(partition=2, start=0, end=3)]
     """
     return [
-        Gap(partition, ends[partition], there.oldest)
+        Gap(partition, ends.get(partition, 0), there.oldest)
         for partition, there in sorted(held.items())
-        if partition in ends and ends[partition] < there.oldest
+        if ends.get(partition, 0) < there.oldest
     ]
 
 
@@ -55,6 +57,8 @@ def check_nothing_lost(read: ReadSoFar, topic: Topic, held: Mapping[int, Held]) 
             f"topic {topic.name} is not the one that was read before (it was made again, or the setting changed): what was "
             f"left on the old one is lost; {_RUNBOOK}"
         )
+    if not read.topic_ids:
+        return  # Nothing was to be read yet.
     ends = read.ends
     for gap in find_gaps(ends, held):
         raise RecordsLost(
@@ -70,31 +74,57 @@ def check_nothing_lost(read: ReadSoFar, topic: Topic, held: Mapping[int, Held]) 
             )
 
 
+def check_all_stable(read: ReadSoFar, topic: Topic, held: Mapping[int, Held]) -> None:
+    """Raise TransactionOpen unless everything was read that was written when the topic was asked what it holds (`held`).
+
+    What lies behind an open transaction may be older than the feed marks say: they are not to be believed before it ends.
+    """
+    for partition, there in sorted(held.items()):
+        if (end := max(there.oldest, read.ends.get(partition, 0))) < there.written:
+            raise TransactionOpen(_held_back(topic, partition, end, there))
+
+
+def held_back(topic: Topic, held: Mapping[int, Held]) -> str | None:
+    """A sentence on the first partition that an open transaction holds back, or None."""
+    found = ((partition, there) for partition, there in sorted(held.items()) if there.held_back)
+    return next((_held_back(topic, partition, there.end, there) for partition, there in found), None)
+
+
+def _held_back(topic: Topic, partition: int, end: int, there: Held) -> str:
+    return (
+        f"topic {topic.name}, partition {partition} is held back at offset {end} of {there.written} by a transaction that is "
+        "open: windows wait, and feed marks are not believed, until it ends"
+    )
+
+
 def record_gap(settings: KafkaSettings, folder: EdgeFolder, *, now: datetime, dry_run: bool = False) -> dict[str, Any]:
     """Commit what is lost as a batch without rows, and say what it is: partitions with offsets, and hours."""
     login = settings.client_login
     topic = check_topic(settings.bootstrap, settings.topic, login)
     records = folder.records()
     read = read_so_far(records, topic)
-    gaps = find_gaps(read.ends, held_records(settings.bootstrap, topic, login))
+    held = held_records(settings.bootstrap, topic, login)
+    gaps = find_gaps(read.ends, held) if read.topic_ids else []
     another = _is_another(read, topic)
-    partitions = range(topic.partitions) if another else [gap.partition for gap in gaps]
-    hours: list[datetime] | None = []
+    partitions = sorted(held) if another else [gap.partition for gap in gaps]
+    hours: list[datetime] = []
     if partitions:
         times = oldest_times(settings.bootstrap, topic, partitions, login)
         behind = max(times.get(partition, now) for partition in partitions)
         before = read_until(records, topic, None if another else partitions, folder.covered_until)
         hours = lost_hours(before, behind, now=now)
-        ranges = [OffsetRange(topic.name, gap.partition, gap.start, gap.end) for gap in gaps]
+        ranges = [
+            OffsetRange(topic.name, number, read.ends.get(number, 0), held[number].oldest) for number in partitions
+        ]
         if not dry_run:
             record = batch_record(topic, ranges) | {"rows": [], "files": [], "grounds": {}}
-            told = None if hours is None else [folder_name(hour) for hour in hours]
+            told = [folder_name(hour) for hour in hours]
             folder.commit(f"gap-{range_key(topic.topic_id, ranges)}", {**record, "lost_hours": told})
     return {
         "topic": topic.name,
         "another_topic_than_before": another,
         "gaps": [{"partition": gap.partition, "first": gap.start, "last": gap.end - 1} for gap in gaps],
-        "hours_not_complete": None if hours is None else [folder_name(hour) for hour in hours],
+        "hours_not_complete": [folder_name(hour) for hour in hours],
         "recorded": bool(partitions) and not dry_run,
     }
 
@@ -125,14 +155,14 @@ def _read_hours(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((f"{name}/{partition}", hour) for hour in record["lost_hours"] or ())
 
 
-def lost_hours(before: datetime | None, behind: datetime, *, now: datetime) -> list[datetime] | None:
-    """The hours of event_time that records written after `before` and up to `behind` may have had; None for any.
+def lost_hours(before: datetime | None, behind: datetime, *, now: datetime) -> list[datetime]:
+    """The hours of event_time that records written after `before` and up to `behind` may have had.
 
-    Hours that can no longer be told are left out.
+    Hours that can no longer be told are left out. Without `before` it is every hour that still can: rows come by Kafka to a
+    live edge only.
     """
-    if before is None:
-        return None
-    hour, hours = hour_start(max(before - _LATENESS, now - _KEPT)), []
+    oldest = now - _KEPT
+    hour, hours = hour_start(oldest if before is None else max(before - _LATENESS, oldest)), []
     while hour <= behind:
         hours.append(hour)
         hour += HOUR

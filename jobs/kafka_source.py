@@ -29,14 +29,13 @@ from pyspark.sql import DataFrame, SparkSession
 from ingest.attachment import LINE_BYTES
 from ingest.avro_messages import Messages
 from ingest.columns import ColumnMap
-from ingest.kafka import Records, Topic, read_offsets, registry_schemas
+from ingest.kafka import Held, Records, Topic, read_offsets, registry_schemas
 from ingest.lines import parse_table
 from ingest.release import canonical_json
 from ingest.rows import INSTANT
 from jobs.sight import ROWS_PER_TASK, Sighting, sight_batch, tasks_of
+from jobs.tables import EdgeFolder
 
-_OLDEST = -2
-"""Spark's word for a partition's oldest record."""
 _PATIENCE = {"request.timeout.ms": "15000", "default.api.timeout.ms": "30000"}
 """How long the connector waits for a broker that is away: as long as the tasks do, where it would wait for minutes."""
 _ROWS_AT_ONCE = 200_000
@@ -80,6 +79,7 @@ class OffsetRange:
 class ReadSoFar:
     """What committed batches have read: which topics, by id, and up to where in each partition of the one in use.
 
+    A partition that is not named begins at 0: the first run on a topic commits where every partition of that day begins.
     A run that goes on for long keeps it and adds to it: reading every record anew each time would take ever longer.
     """
 
@@ -89,6 +89,20 @@ class ReadSoFar:
 
 class OffsetsRefused(RuntimeError):
     """What a batch reads is not known, or does not follow what was read before."""
+
+
+def begin(folder: EdgeFolder, topic: Topic, held: Mapping[int, Held], read: ReadSoFar) -> None:
+    """Commit where an edge's first run on its first topic begins, as a batch of ranges without records.
+
+    Whatever Kafka deletes from then on before it was read is a gap, also in a partition of which nothing was read yet.
+    """
+    if read.topic_ids:
+        return
+    ranges = [OffsetRange(topic.name, number, there.oldest, there.oldest) for number, there in held.items()]
+    record = batch_record(topic, ranges) | {"rows": [], "files": [], "grounds": {}}
+    folder.commit(f"begin-{range_key(topic.topic_id, ranges)}", record)
+    read.topic_ids.add(topic.topic_id)
+    read.ends.update({entry.partition: entry.end for entry in ranges})
 
 
 def sight_topic(run: Sighting, source: KafkaSource, read: ReadSoFar) -> None:
@@ -134,12 +148,12 @@ def sight_topic(run: Sighting, source: KafkaSource, read: ReadSoFar) -> None:
 def read_records(spark: SparkSession, source: KafkaSource, ends: Mapping[int, int]) -> DataFrame:
     """The topic as a stream: key, value, topic, partition, offset, timestamp, timestampType.
 
-    It begins where the committed batches end (`ends`), in a partition without any at its oldest record.
+    It begins where the committed batches end (`ends`), in a partition without any at its first record.
     """
     reader = spark.readStream.format("kafka")
     for name, value in {**_PATIENCE, **source.java_login}.items():
         reader = reader.option(f"kafka.{name}", value)
-    starting = {str(number): ends.get(number, _OLDEST) for number in range(source.topic.partitions)}
+    starting = {str(number): ends.get(number, 0) for number in range(source.topic.partitions)}
     return (
         reader.option("kafka.bootstrap.servers", source.bootstrap)
         .option("kafka.isolation.level", "read_committed")
@@ -243,10 +257,11 @@ def batch_ranges(checkpoint: Path, batch: int) -> tuple[OffsetRange, ...]:
 def follow(ends: Mapping[int, int], ranges: tuple[OffsetRange, ...]) -> tuple[OffsetRange, ...]:
     """The ranges, each of which begins where its partition was read to (`ends`); raises OffsetsRefused."""
     for entry in ranges:
-        if entry.partition in ends and entry.start != ends[entry.partition]:
+        end = ends.get(entry.partition, 0)
+        if entry.start != end:
             raise OffsetsRefused(
-                f"partition {entry.partition} of {entry.topic} was read up to offset {ends[entry.partition]} and would be "
-                f"read on from {entry.start}"
+                f"partition {entry.partition} of {entry.topic} was read up to offset {end} and would be read on from "
+                f"{entry.start}"
             )
     return ranges
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ingest.release import canonical_json, format_utc
+from ingest.release import Level, canonical_json, format_utc
 from jobs.tables import EdgeFolder
 from privacy.ledger import Ledger
 
@@ -46,16 +46,26 @@ class Left:
         }
 
 
-def note_left(root: Path, digest: str, *, to: str, at: datetime | None = None) -> None:
-    """Remember that a release has left; once for each way it took."""
+def note_left(
+    root: Path, digest: str, *, to: str, at: datetime | None = None, window: tuple[Level, datetime] | None = None
+) -> None:
+    """Remember that a release has left; once for each way it took. `window` says of which level and window it speaks."""
     if any((line["digest"], line["to"]) == (digest, to) for line in _lines(root)):
         return
-    line = canonical_json({"at": format_utc(at or _now()), "digest": digest, "to": to})
+    spoken = {} if window is None else {"level": window[0].value, "window_start": format_utc(window[1])}
+    line = canonical_json({"at": format_utc(at or _now()), "digest": digest, "to": to, **spoken})
     with (root / "left.ndjson").open("ab") as history:
         # A blank line parts it from what a crash may have cut short.
         history.write(b"\n" + line + b"\n")
         history.flush()
         os.fsync(history.fileno())
+
+
+def windows_left(root: Path) -> set[tuple[str, str]]:
+    """The levels and windows of which it is noted that a release has left."""
+    return {
+        (line["level"], line["window_start"]) for line in _lines(root) if "level" in line and "window_start" in line
+    }
 
 
 def _now() -> datetime:
@@ -130,4 +140,4 @@ def _lines(root: Path) -> list[dict[str, str]]:
         return []
     # A line that a crash cut short says nothing; what it was about is noted again when the edge goes on.
     lines = [_parsed(line) for line in path.read_bytes().splitlines()]
-    return [line for line in lines if line.keys() == {"at", "digest", "to"}]
+    return [line for line in lines if line.keys() >= {"at", "digest", "to"}]

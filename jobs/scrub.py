@@ -127,10 +127,9 @@ def silenced(task: Callable[Given, Iterator[Made]]) -> Callable[Given, Iterator[
 def install_scrubber() -> None:
     """Put the scrubber where this process speaks: every log record of every library, warnings, and uncaught faults."""
     logging.setLogRecordFactory(_scrubbed_record)
-    logging.captureWarnings(True)
     # A formatter that fails would print the raw arguments.
     logging.raiseExceptions = False
-    # A warning's text would come with the source line of who raised it, and be raised as such by `-W error`.
+    # Not captured by logging, which would swallow them where nobody set a handler up.
     warnings.formatwarning = _told_warning
     sys.excepthook = _on_uncaught
     sys.unraisablehook = lambda fault: say_fault(fault.exc_value, "unraisable")

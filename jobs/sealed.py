@@ -30,6 +30,8 @@ ROWS_WORTH_A_GROUP = 8192
 """Neighbouring buckets with fewer rows share a row group: a small group costs more to open than to read."""
 _TOKEN = pl.Array(pl.UInt8, TOKEN_BYTES)
 _OF_THE_FILE = (None, errno.ENOENT)
+_OF_THE_MACHINE = (MemoryError, pa.ArrowCancelled)
+"""Exceptions of Arrow that say nothing of a file."""
 
 
 class SealBroken(ValueError):
@@ -124,6 +126,8 @@ def read_sealed(
                 group for group, size in enumerate(sizes) if begins[group] < stop and begins[group] + size > start
             ]
             rows = source.read_row_groups(wanted, columns=schema.names(), use_threads=False)
+    except _OF_THE_MACHINE:
+        raise
     except (OSError, pa.ArrowException) as fault:
         if isinstance(fault, OSError) and fault.errno not in _OF_THE_FILE:
             raise
@@ -147,6 +151,8 @@ def unseal(sealed: bytes, day_key: bytes) -> bytes:
     try:
         table = pq.read_table(pa.BufferReader(sealed[SALT_BYTES:]), decryption_properties=unsealing, use_threads=False)
         content: bytes = table["content"][0].as_py()
+    except _OF_THE_MACHINE:
+        raise
     except (OSError, IndexError, KeyError, pa.ArrowException):
         raise SealBroken("a sealed content is damaged, or under another key") from None
     return content

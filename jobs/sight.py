@@ -175,11 +175,31 @@ def sight(run: Sighting, *, files_per_batch: int = 64) -> None:
         if stopped:
             raise stopped[0] from None  # Spark would bury the reason under its own
         raise
+    refuse_unread(run, there)
+
+
+def refuse_unread(run: Sighting, there: Sequence[Path]) -> None:
+    """Raise SightStopped if a file that was there has not been read, or is another one than was read under its name."""
     unread = {run.source.name_of(path) for path in there} - run.folder.read_inputs()
+    unread |= {run.source.name_of(path) for path in rewritten(run.source, run.folder, there)}
     if unread:
         raise SightStopped(
             f"{len(unread)} files of the source were not read: a file is never written again under its name"
         )
+
+
+def rewritten(source: Source, folder: EdgeFolder, there: Iterable[Path]) -> list[Path]:
+    """The files that were read and are there again with another size."""
+    sizes = folder.read_sizes()
+    known = ((path, sizes.get(source.name_of(path))) for path in there)
+    return [path for path, read in known if read and (now := _stat(path)) is not None and now.st_size not in read]
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        return None
 
 
 def files_of_batch(checkpoint: Path, batch: int) -> list[Path]:
@@ -206,6 +226,7 @@ def sight_files(run: Sighting, key: str, files: Sequence[Path]) -> None:
     """Take a batch of files in. A damaged one is refused whole: the batch is then read again without it."""
     order = batch_order(run, key)
     refused: dict[str, str] = {}
+    stats = {run.source.name_of(file): found for file in files if (found := _stat(file)) is not None}
     run.milestone("before-write")
     while True:
         left = [file for file in files if run.source.name_of(file) not in refused]
@@ -218,6 +239,7 @@ def sight_files(run: Sighting, key: str, files: Sequence[Path]) -> None:
     lost = lost_hours(run, [file for file in files if run.source.name_of(file) in refused], staged)
     record = {
         "inputs": sorted(run.source.name_of(file) for file in files),
+        "stats": {name: [found.st_size, found.st_mtime_ns] for name, found in sorted(stats.items())},
         "files_refused": dict(Counter(refused.values())),
         "lost_hours": lost,
     }
@@ -263,11 +285,23 @@ def commit_batch(run: Sighting, order: BatchOrder, staged: Iterable[Staged], rec
         grounds[folder_name(day)] = run.folder.grounds.pin(day, order.pin_of(day)).ground
     written = run.folder.adopt(order.key, files)
     run.milestone("before-commit")
-    run.folder.commit(
-        order.key,
-        {**record, "rows": record_rows(rows), "files": [file.document() for file in written], "grounds": grounds},
-    )
+    listed = {"rows": record_rows(rows), "files": [file.document() for file in written], "grounds": grounds}
+    lost = _with_missed(run, record, files)
+    run.folder.commit(order.key, {**record, **listed, "lost_hours": lost})
     run.milestone("after-commit")
+
+
+def _with_missed(run: Sighting, record: Mapping[str, Any], files: Sequence[SealedFile]) -> list[str] | None:
+    """The lost hours of a batch with those that were closed before its rows came; None: any hour.
+
+    That files came too late is said whatever they hold. A batch that only repeats what was read before missed nothing.
+    """
+    lost, inputs = record["lost_hours"], set(record["inputs"])
+    if lost is None or (inputs and inputs <= run.folder.read_inputs()):
+        return None if lost is None else list(lost)
+    hours = {Path(file.path).parent.name.removeprefix("hour="): _token_day(file.path) for file in files}
+    missed = {hour for hour, day in hours.items() if run.folder.carry_over(day, instant_of(hour)).exists()}
+    return sorted({*lost, *missed})
 
 
 def _token_day(path: str) -> datetime:
@@ -360,7 +394,8 @@ def lost_hours(run: Sighting, refused: Sequence[Path], staged: Iterable[Staged])
     """The hours of which refused files may have held rows, as `folder_name` spells them; None: of any hour.
 
     A file may hold the hours that the rest of its source holds in the same batch and, on a live edge, what is fresh when
-    it lands. A source of which nothing else was read may have sent anything of the token-day; in a replay, of any day.
+    it lands or was not yet vouched for when the source was last read: what was had been read before. A source of which
+    nothing else was read may have sent anything of the token-day; in a replay, of any day.
     """
     seen: dict[str, set[str]] = {}
     for part in staged:
@@ -375,10 +410,13 @@ def lost_hours(run: Sighting, refused: Sequence[Path], staged: Iterable[Staged])
         lost |= beside
         if run.admission is not None:
             landed = min(_landed_at(file, run.admission.not_after), run.admission.not_after)
-            first, last = hour_start(landed - HOUR - LATENESS), hour_start(landed)
+            known, earliest = run.folder.covered_until, run.admission.not_before
+            first = earliest if known is None else hour_start(min(landed - HOUR, known) - LATENESS)
+            last = hour_start(landed)
             if not beside:
-                first = token_day_start(landed - LATENESS, run.turn_hour_utc)
+                first = min(first, token_day_start(landed - LATENESS, run.turn_hour_utc))
                 last = token_day_start(landed, run.turn_hour_utc) + HOUR * (HOURS_IN_DAY - 1)
+            first = max(first, earliest)
             lost |= {folder_name(first + HOUR * number) for number in range((last - first) // HOUR + 1)}
     return sorted(lost)
 

@@ -19,11 +19,12 @@ from ingest.marks import FeedMark, MarkRefused, read_marks
 from ingest.release import HOUR, Level, format_utc
 from jobs.edge import drop_folder, ledger_of
 from jobs.equations import unaccounted_rows, unaccounted_sightings
-from jobs.kafka_gap import RecordsLost, check_nothing_lost
+from jobs.kafka_gap import RecordsLost, check_nothing_lost, held_back
 from jobs.kafka_settings import KafkaSettings
 from jobs.kafka_source import read_so_far
 from jobs.left import what_left
 from jobs.settings import EdgeSettings
+from jobs.sight import rewritten
 from jobs.standing import (
     SPAN,
     Standing,
@@ -128,7 +129,7 @@ def topic_standing(settings: KafkaSettings, folder: EdgeFolder) -> TopicStanding
     except RecordsLost as lost:
         return TopicStanding(None, (str(lost),), None)
     unread = sum(there.end - max(read.ends.get(number, 0), there.oldest) for number, there in held.items())
-    return TopicStanding(unread, (), None)
+    return TopicStanding(unread, (), held_back(topic, held))
 
 
 def show(standing: Standing, console: Console) -> None:
@@ -227,7 +228,8 @@ def _unread(settings: EdgeSettings, folder: EdgeFolder) -> tuple[Path, ...]:
     if settings.source is None or not settings.source.is_dir():
         return ()
     read, drop = folder.read_inputs(), drop_folder(settings)
-    return tuple(path for path in drop.files() if drop.name_of(path) not in read)
+    there = drop.files()
+    return (*(path for path in there if drop.name_of(path) not in read), *rewritten(drop, folder, there))
 
 
 def _to_push(settings: EdgeSettings, folder: EdgeFolder) -> int:

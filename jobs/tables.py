@@ -145,6 +145,11 @@ class EdgeFolder:
         """The sealed record of what the close of an hour left behind."""
         return self.carry_overs / day_folder(day_start) / f"{folder_name(hour)}{_SEALED}"
 
+    def newest_carry_over(self, day_start: datetime) -> datetime | None:
+        """The newest hour of a token-day whose close left a record here, or None."""
+        records = (self.carry_overs / day_folder(day_start)).glob(f"*{_SEALED}")
+        return max((instant_of(path.name.removesuffix(_SEALED)) for path in records), default=None)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """The folder for this process alone; raises EdgeBusy if another one has it. Leftovers of a killed one go.
@@ -218,6 +223,14 @@ class EdgeFolder:
     def read_inputs(self) -> set[str]:
         """The names of all files that committed batches have read, from the drop folder on."""
         return {name for record in self.records() for name in record["inputs"]}
+
+    def read_sizes(self) -> dict[str, set[int]]:
+        """How many bytes each file had when it was read; an older record does not say."""
+        sizes: dict[str, set[int]] = {}
+        for record in self.records():
+            for name, (size, _) in record.get("stats", {}).items():
+                sizes.setdefault(name, set()).add(size)
+        return sizes
 
     # How far the source had delivered when it was read
 
@@ -320,27 +333,39 @@ class EdgeFolder:
     # What a token-day leaves when it is deleted
 
     def delete_day(self, day_start: datetime, current: Pin) -> None:
-        """Delete everything token-level of a token-day, its key first; what its batches held stays known as numbers only."""
+        """Delete everything token-level of a token-day, and forget what it rested on."""
+        self.delete_tables(day_start)
+        self.grounds.unpin(day_start, current)
+
+    def delete_tables(self, day_start: datetime) -> None:
+        """Delete everything token-level of a token-day, its key first; what its batches held stays known as numbers only.
+
+        It needs nothing but the folder: neither cell plan nor ledger can stand in the way of a deletion.
+        """
         numbers: dict[str, dict[str, int]] = {}
         # Whatever is wrong with the day's records, it is deleted.
         with suppress(OSError, ValueError, KeyError, TypeError):
             numbers = {hour: outliving(tally) for hour, tally in self.hour_numbers(day_start).items()}
         shred_key(self.root, day_start)
-        write_whole(self._numbers(day_start), canonical_json(numbers))
+        # The disk may be full of the very tables that go now.
+        with suppress(OSError):
+            write_whole(self._numbers(day_start), canonical_json(numbers))
         prefix, past = day_folder(day_start), day_start + HOUR * HOURS_IN_DAY
         for folder in (self.carry_overs / prefix, self.sightings / prefix):
             if folder.exists():
                 shutil.rmtree(folder)
         for path in self.batches.glob("*.json"):
-            record = json.loads(path.read_bytes())
-            kept = [file for file in record["files"] if not file["path"].startswith(prefix + "/")]
-            if kept != record["files"]:
+            try:
+                record = json.loads(path.read_bytes())
+                files, lost = record["files"], record["lost_hours"]
+                kept = [file for file in files if not file["path"].startswith(prefix + "/")]
+            except (ValueError, KeyError, TypeError):
+                continue  # Whoever reads it for its rows will say that it cannot be read.
+            if kept != files:
                 write_whole(path, canonical_json({**record, "files": kept}))
-            lost = record["lost_hours"]
             if not kept and lost is not None and all(hour < folder_name(past) for hour in lost):
                 self.past_batches.mkdir(exist_ok=True)
                 path.rename(self.past_batches / path.name)
-        self.grounds.unpin(day_start, current)
 
     def hour_numbers(self, day_start: datetime) -> dict[str, dict[str, int]]:
         """What the close of each hour of a token-day found: movement.advance.Tally, and the rows that came after the freeze.

@@ -19,7 +19,17 @@ from pyspark.sql import SparkSession
 
 from ingest.kafka import KafkaUnreachable, RecordsGone, RegistryUnreachable, check_topic
 from ingest.release import Level, format_utc
-from jobs.edge import Placed, edge_report, keep_house, open_edge, place_cells, run_close, run_sight
+from jobs.edge import (
+    Placed,
+    delete_outlived,
+    edge_report,
+    keep_house,
+    next_deletion,
+    open_edge,
+    place_cells,
+    run_close,
+    run_sight,
+)
 from jobs.kafka_edge import send_refusals, send_releases
 from jobs.kafka_jars import connector_jars
 from jobs.kafka_source import ReadSoFar, read_so_far
@@ -31,7 +41,8 @@ from jobs.tables import EdgeFolder
 from privacy.ledger import Entry
 
 AWAY = (KafkaUnreachable, RegistryUnreachable, RecordsGone, PySparkException, Py4JError)
-"""What may be over by the next turn."""
+"""What may be over by the next turn. Records that are lost (RecordsLost, a RecordsGone) wait for a person: closing and
+deleting go on meanwhile."""
 TURNS_WITHOUT_REASON = 5
 """So many turns in a row Spark may fail without a reason that we know of; then the run ends."""
 
@@ -62,9 +73,10 @@ def take_turns(
     """
     folder = EdgeFolder(settings.state)
     with folder.held():
+        # Deletion waits for nothing: not for cell plan and grid, not for the ledger, not for Spark.
+        _delete(settings, folder)
         tell("Reading grid and cell plan")
         stamp, placed = _stamp(settings), place_cells(settings)
-        # Deletion waits for nothing, not even for Spark.
         entries = [] if settings.replay else _at_home(settings, placed, milestone)
         tell("Starting Spark")
         spark = edge_session(
@@ -77,6 +89,7 @@ def take_turns(
             read, unexplained = None, 0
             while True:
                 began = time.monotonic()
+                _delete(settings, folder)
                 if _stamp(settings) != stamp:
                     stamp, placed = _stamp(settings), place_cells(settings)
                 if settings.kafka is not None and read is None and asked.read:
@@ -90,7 +103,7 @@ def take_turns(
                     told(report)
                     return
                 told({**report, "away": None if fault is None else _name(fault)})
-                if stopping.wait(max(0.0, asked.every_s - (time.monotonic() - began))):
+                if stopping.wait(_pause(settings, folder, asked.every_s - (time.monotonic() - began))):
                     return
         finally:
             spark.stop()
@@ -141,6 +154,20 @@ def _turn(
         return {"windows_released": windows, "seconds": round(time.monotonic() - began, 1)}, fault
     finally:
         edge.ledger.close()
+
+
+def _delete(settings: EdgeSettings, folder: EdgeFolder) -> None:
+    if not settings.replay:
+        delete_outlived(folder, now=datetime.now(UTC))
+
+
+def _pause(settings: EdgeSettings, folder: EdgeFolder, seconds: float) -> float:
+    """How many seconds to wait for the next turn: no longer than until a token-day is to be deleted."""
+    now = datetime.now(UTC)
+    deadline = None if settings.replay else next_deletion(folder, now=now)
+    if deadline is not None:
+        seconds = min(seconds, (deadline - now).total_seconds())
+    return max(0.0, seconds)
 
 
 def _at_home(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> list[Entry]:

@@ -849,7 +849,8 @@ def told(faults: list[Fault], checked: Document, releases: bool) -> Iterator[str
     )
     if "epsilon" in checked:
         spans = ", ".join(f"{days} d: {value}" for days, value in checked["epsilon"].items())
-        yield f"What the budget means for one device at this carrier: epsilon at delta {checked['delta']:g}: {spans}."
+        yield f"What the budget means for one device at this carrier, by the curve of Gaussian noise: epsilon {spans}."
+        yield f"One delta of {checked['delta']:g} for each. An accountant's table may lie up to half a percent above it."
     for rule in dict.fromkeys(fault.rule for fault in faults):
         found = [fault for fault in faults if fault.rule == rule]
         yield f"{'MISSING' if rule in GAPS else 'BROKEN'} {rule}: {RULES[rule]}."

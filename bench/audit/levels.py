@@ -164,6 +164,7 @@ SHARES = (0.0, 0.997, 0.0, 0.003)
 """Movements a direction and token-day of the simulated devices: one, or three, of which the bound leaves out one."""
 _DEVICES_A_DAY = 10_000
 _KINDS_OF_DAY = 3
+_WHOLE_ROUNDS = 4 * _KINDS_OF_DAY * HOURS_IN_DAY  # every hour of every kind of day equally often
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +266,7 @@ def _crossing(token: bytes, hour: int, zone: int, direction: int) -> list[Row]:
 
 def _through_the_draws(build: type[DiscreteGaussian], k: int, days: int, size: Size) -> list[_Off]:
     with drawers(size.workers) as run:
-        parts = run(partial(_drawn_days, build, k, size.seed), [(n,) for n in pieces(days, 250)])
+        parts = run(partial(_drawn_days, build, k, size.seed), [(n,) for n in pieces(days, _WHOLE_ROUNDS)])
     found: dict[Level, Floats] = {
         level: np.concatenate([part[level] for part in parts]) for level in (Level.SECTOR_DAY, Level.BORDER_DAY)
     }
@@ -284,7 +285,7 @@ def _drawn_days(build: type[DiscreteGaussian], k: int, seed: int, days: int) -> 
         hours = [draw_hour(hour, noise).noisy for hour in found.astype(int).tolist()]
         drawn = draw_day(PUBLIC, found.sum(axis=0).astype(int).tolist(), hours, noise)
         by_sector, by_border = day_totals(PUBLIC, true.sum(axis=0).astype(int).tolist())
-        at = number % HOURS_IN_DAY
+        at = number // len(kinds) % HOURS_IN_DAY
         errors[Level.ZONE_HOUR].append(np.array(hours[at]) - true[at])
         errors[Level.SECTOR_DAY].append(np.array([e.value for e in drawn.estimates.sector_day]) - by_sector)
         errors[Level.BORDER_DAY].append(np.array([e.value for e in drawn.estimates.border_day]) - by_border)

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from bench.audit.drawing import drawers, pieces
 from bench.audit.finding import Broken, Finding, Size
 from bench.audit.harness import from_tests
 from bench.audit.memory import room
@@ -23,7 +24,9 @@ def lives(size: Size) -> Finding:
     life = from_tests("privacy.ledger_life")
     sequences = size.share(0.01, 25)
     began = time.perf_counter()
-    wrong = _first_wrong(sequences)
+    with drawers(size.workers) as run:
+        answers = run(_first_wrong, [(n,) for n in pieces(sequences, -(-sequences // size.workers))])
+    wrong = next(filter(None, answers), None)
     took = time.perf_counter() - began
     builds = []
     for name in life.BROKEN:

@@ -94,7 +94,7 @@ def flags(size: Size) -> Finding:
         first = _shares(run, gate, hours, size.seed, floor_alone)
         # The highest of many is high by chance: the highest are drawn again, afresh and far more often.
         highest = sorted(gate, key=lambda case: first[case], reverse=True)[:_DRAWN_AGAIN]
-        found = _shares(run, highest, many, size.seed + 1, floor_alone)
+        found = _shares(run, highest, many, size.seed + 1_000, floor_alone)
         small = _shares(run, by_group, few, size.seed, as_served)
         bare = _shares(run, probes, few, size.seed, without_floor)
         expanded = _shares(run, probes, few, size.seed, on_expanded)

@@ -251,7 +251,7 @@ def strike(running, broker, victim, chance):
 
 def moment(chance, seconds):
     """When to strike: three times of four while there is work, else anywhere."""
-    return chance.uniform(0.4 if chance.random() < 0.75 else 0.0, 1.0) * seconds
+    return chance.uniform(0.4 if chance.random() < 0.75 else 0.0, 0.9) * seconds
 
 
 # A replay of files
@@ -300,11 +300,13 @@ def files_round(folder, truth, chance, kills):
     killed, faults, seconds, known, struck_at, starts = [], [], [], {}, None, 0
     for _ in range(MOST_STARTS):
         starts += 1
-        running, struck = Running(settings), None
+        running, struck, began = Running(settings), None, time.monotonic()
         try:
             if starts == 1 and not turned_away(running, settings, folder / "edge" / "lock"):
                 faults.append(TWO_DRIVERS)
-            if len(killed) < kills and not over_within(running, moment(chance, truth["seconds"])):
+            if len(killed) < kills and not over_within(
+                running, began + moment(chance, truth["seconds"]) - time.monotonic()
+            ):
                 struck = strike(running, None, chance.choice(["driver", "driver", "worker"]), chance)
             if struck:
                 killed.append(struck)
@@ -334,7 +336,7 @@ def files_round(folder, truth, chance, kills):
 
 def over_within(running, seconds):
     try:
-        running.process.wait(seconds)
+        running.process.wait(max(0.0, seconds))
     except subprocess.TimeoutExpired:
         return False
     return True

@@ -11,6 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ingest import read
+from ingest.avro_rows import _unpacked
 from ingest.door import judge_rows
 from ingest.files import LONGEST_LINE, FileFormat, FileRefusal
 from ingest.read import FileDamaged, parts, read_rows
@@ -215,3 +216,18 @@ def test_a_parquet_file_damaged_inside_is_refused_or_read_but_breaks_nothing(tmp
         except FileDamaged:
             refused += 1
     assert refused > 0
+
+
+@pytest.mark.parametrize("fault", [pa.ArrowMemoryError, pa.ArrowCancelled])
+def test_a_shortage_of_memory_is_no_fault_of_the_file(fault, tmp_path, monkeypatch):
+    def short(*_, **__):
+        raise fault("short of memory")
+
+    monkeypatch.setattr("ingest.read.pq.read_metadata", short)
+    with pytest.raises(fault):
+        list(read_rows(tmp_path / "a.parquet", FileFormat.PARQUET))
+    with pytest.raises(fault):
+        parts(tmp_path / "a.parquet", FileFormat.PARQUET)
+    monkeypatch.setattr("ingest.avro_rows.pa.decompress", short)
+    with pytest.raises(fault):
+        _unpacked(b"\x01abcd", "snappy")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 
-from jobs.sight import sight_files
+from jobs.sight import refuse_unread, rewritten, sight_files
 from jobs.tables import batch_key
 
 
@@ -38,10 +38,11 @@ class _Numbers:
 
 def sight_at_once(run, files_per_batch=64):
     """`jobs.sight.sight` without a stream: what was not read yet is read now."""
-    read = run.folder.read_inputs()
-    new = [file for file in run.source.files() if run.source.name_of(file) not in read]
+    read, there = run.folder.read_inputs(), run.source.files()
+    new = [file for file in there if run.source.name_of(file) not in read]
     for start in range(0, len(new), files_per_batch):
         files = new[start : start + files_per_batch]
         key = batch_key(run.source.folder, files)
         if not run.folder.committed(key):
             sight_files(run, key, files)
+    refuse_unread(run, rewritten(run.source, run.folder, there))

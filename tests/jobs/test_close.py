@@ -123,6 +123,58 @@ def test_a_restored_ledger_does_not_draw_again(one_process, tmp_path):
     assert any("has left" in fault for fault in verify_edge(run.settings).faults)
 
 
+OUTSIDE = {
+    "receipts": lambda root: (root / "left.ndjson").unlink(),
+    "sent": lambda root: (root / "left.ndjson").unlink(),
+    "note": lambda root: None,
+}
+
+
+@pytest.mark.parametrize("known_by", [*OUTSIDE, "carry-over"])
+def test_a_restored_ledger_does_not_draw_again_when_the_outbox_was_collected(known_by, one_process, tmp_path):
+    """What has left is also known by its receipt and its note; an hour that was closed, by what its close left."""
+    run = EdgeRun(one_process, tmp_path, ROWS)
+    run.sight()
+    first = run.edge()
+    publish_window(run, first, 0)
+    first.ledger.close()
+    shutil.copy(run.folder.ledger, tmp_path / "backup.sqlite")
+    second = run.edge()
+    for hour in (1, 2):
+        publish_window(run, second, hour)
+    second.ledger.close()
+    root = run.folder.root
+    for path in run.folder.releases.iterdir():
+        if known_by in ("receipts", "sent"):
+            (root / known_by).mkdir(exist_ok=True)
+            (root / known_by / path.name).write_text("{}")
+        path.unlink()
+    OUTSIDE.get(known_by, OUTSIDE["sent"])(root)
+    if known_by != "carry-over":
+        shutil.rmtree(run.folder.carry_overs)
+    shutil.copy(tmp_path / "backup.sqlite", run.folder.ledger)
+    restored = run.edge()
+    assert is_null(close_window(one_process, restored, DAY + HOUR))
+    assert restored.noise.seen == []
+
+
+def test_a_close_that_died_before_the_ledger_knew_of_it_is_done_again(one_process, tmp_path):
+    """One hour ahead is no restored ledger: it is how a crash leaves the folder."""
+    run = EdgeRun(one_process, tmp_path, ROWS)
+    run.sight()
+    edge = run.edge()
+    close_window(one_process, edge, DAY)
+
+    def crash(reached):
+        if reached == "after-carry-over":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        close_window(one_process, replace(edge, milestone=crash), DAY + HOUR)
+    assert not is_null(close_window(one_process, edge, DAY + HOUR))
+    assert edge.noise.seen == run.plain(ROWS)[:2]
+
+
 def publish_window(run, edge, hour):
     entry = close_window(run.spark, edge, DAY + HOUR * hour)
     publish(edge, entry)

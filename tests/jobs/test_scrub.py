@@ -205,6 +205,14 @@ def test_a_process_says_nothing_of_what_it_holds(act: str) -> None:
     assert text != ""
 
 
+def test_a_warning_is_told_without_its_secret_also_where_nobody_set_up_logging() -> None:
+    program = (
+        f"from jobs.scrub import install_scrubber; install_scrubber()\nimport warnings; warnings.warn('twice {TOKEN}')"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert answer.stderr == f"<string>:2: UserWarning: twice {GONE}\n"
+
+
 @pytest.mark.parametrize("act", ACTS)
 def test_without_the_scrubber_the_same_process_leaks_and_is_found_out(act: str) -> None:
     assert leaks(said(ACTS[act], scrubbed=False)) != []
@@ -253,6 +261,8 @@ try:
     spark.sql(f"select cast('{TOKEN}' as int) from range(1)").collect()
 except Exception as fault:
     say_fault(fault)
+import time
+time.sleep(2)  # what a worker said comes through a pipe of the JVM
 spark.stop()
 """
 

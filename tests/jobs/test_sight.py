@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from ingest.attachment import AttachmentRefused, judge_timed
 from ingest.files import FileFormat
-from ingest.token_day import folder_name, hour_start
+from ingest.token_day import folder_name, hour_start, hours_of, instant_of
 from jobs.close import close_window
-from jobs.sight import Piece, Source, tasks_of
+from jobs.edge import drop_folder
+from jobs.sight import Piece, SightStopped, Source, sight_files, tasks_of
+from jobs.tables import batch_key
 from tests.jobs.border import DAY, SCHEMA
 from tests.jobs.edge_run import HOUR, ROWS, EdgeRun, LiveRun
 
@@ -170,7 +172,14 @@ def test_a_live_file_alone_may_have_held_anything_of_its_token_day(one_process, 
 
 
 def test_a_live_file_with_others_beside_it_costs_what_is_fresh_as_well(one_process, tmp_path):
-    run = LiveRun(one_process, tmp_path, [])
+    assert lost_beside_another(LiveRun(one_process, tmp_path, []), covered=DAY + HOUR * 5.25) == [0, 4, 5]
+
+
+def lost_beside_another(run, covered=None):
+    """The hours that a damaged file costs which landed at half past five, beside one of the first hour."""
+    if covered is not None:
+        run.covers(covered)
+        run.sight(DAY + HOUR * 5.25)
     put([row for row in ROWS if row["ingest_time"] < DAY + HOUR], run.settings.source / "a.parquet")
     put(ROWS, run.settings.source / "b.parquet")
     spoil(run.settings.source / "b.parquet")
@@ -178,12 +187,85 @@ def test_a_live_file_with_others_beside_it_costs_what_is_fresh_as_well(one_proce
     os.utime(run.settings.source / "b.parquet", (at, at))
     run.sight(DAY + HOUR * 6)
     (lost,) = lost_of(run)
-    assert lost == [folder_name(DAY + HOUR * hour) for hour in (0, 4, 5)]
+    return [(instant_of(hour) - DAY) // HOUR for hour in lost]
+
+
+def test_a_damaged_file_costs_every_hour_since_the_source_was_last_vouched_for(one_process, tmp_path):
+    assert lost_beside_another(LiveRun(one_process, tmp_path, []), covered=DAY + HOUR * 2.1) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_damaged_file_of_a_source_that_was_never_vouched_for_costs_all_that_may_still_come(one_process, tmp_path):
+    assert lost_beside_another(LiveRun(one_process, tmp_path, [])) == [0, 1, 2, 3, 4, 5]
+    just_turned = LiveRun(one_process, tmp_path / "turned", [])
+    lonely = just_turned.settings.source / "a.parquet"
+    put(ROWS, lonely)
+    spoil(lonely)
+    at = (DAY + HOUR * 25).timestamp()
+    os.utime(lonely, (at, at))
+    just_turned.sight(DAY + HOUR * 25)
+    (lost,) = lost_of(just_turned)
+    assert lost == [folder_name(DAY + HOUR * hour) for hour in range(48)]
+
+
+def test_rows_that_come_after_their_hour_was_closed_make_it_incomplete(one_process, tmp_path):
+    """Hour 2 was closed without them: what rests on it is no longer called complete, and neither is the day."""
+    missing = [row for row in ROWS if hour_start(row["event_time"]) == DAY + HOUR * 2]
+    run = LiveRun(one_process, tmp_path, [row for row in ROWS if row not in missing])
+    run.at(DAY + HOUR * 3.5, covers=DAY + HOUR * 3.25)
+    told = run.at(DAY + HOUR * 4.5, covers=DAY + HOUR * 4.25)
+    assert [entry.document["feed"]["complete"] for entry in told] == [True]
+    assert not run.folder.lost([DAY + HOUR * 2])
+    put(missing, run.settings.source / "missed.parquet")
+    told = run.at(DAY + HOUR * 5.5, covers=DAY + HOUR * 5.25)
+    assert [record["lost_hours"] for record in run.folder.records() if record["lost_hours"]] == [["2026-03-02T04Z"]]
+    assert [entry.document["feed"]["complete"] for entry in told] == [False]
+    assert run.folder.lost(hours_of(DAY))
+
+
+def test_a_batch_that_only_repeats_what_was_read_misses_nothing(one_process, tmp_path, monkeypatch):
+    run = EdgeRun(one_process, tmp_path, ROWS)
+    run.sight()
+    close_window(one_process, run.edge(), DAY)
+    # A checkpoint that was lost: the same files in other batches.
+    files = drop_folder(run.settings).files()
+    monkeypatch.setattr(
+        "jobs.edge.sight",
+        lambda told: [sight_files(told, batch_key(told.source.folder, [one]), [one]) for one in files],
+    )
+    run.sight()
+    assert [record["lost_hours"] for record in run.folder.records()] == [[]] * 4
+
+
+def test_a_file_that_is_there_again_as_another_one_stops_the_edge(one_process, tmp_path):
+    run = EdgeRun(one_process, tmp_path, commit_marker=".done")
+    path = run.settings.source / "a.parquet"
+    put(ROWS[::2], path)
+    path.with_name("a.parquet.done").touch()
+    run.sight()
+    os.utime(path)
+    path.with_name("a.parquet.done").write_text("touched")
+    run.sight()  # the same file, and another marker
+    put(ROWS, path)
+    with pytest.raises(SightStopped, match="never written again under its name"):
+        run.sight()
+    assert len(run.folder.records()) == 1
+
+
+def test_rows_of_a_token_day_that_is_to_be_deleted_are_not_taken_in(one_process, tmp_path):
+    """The run says to the door which token-days it may still open, and what lies ahead of its clock."""
+    for number, (now, days) in enumerate({24: [DAY], 25.99: [DAY], 26: [], 27: []}.items()):
+        run = LiveRun(one_process, tmp_path / str(number), [])
+        put(ROWS[:500], run.settings.source / "a.parquet")
+        run.sight(DAY + HOUR * now)
+        assert run.folder.token_days() == days
+    early = LiveRun(one_process, tmp_path / "early", [])
+    put(ROWS[:500], early.settings.source / "a.parquet")
+    assert early.sight(DAY - HOUR).get("sighting", 0) == 0
 
 
 def test_a_lonely_file_of_a_replay_may_have_held_anything_at_all(one_process, tmp_path):
     run = EdgeRun(one_process, tmp_path)
-    put(ROWS, run.settings.source / "a.parquet")
+    put(ROWS[:500], run.settings.source / "a.parquet")
     spoil(run.settings.source / "a.parquet")
     run.sight()
     assert lost_of(run) == [None]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from jobs import sealed
 from jobs.close import close_window
 from jobs.grounds import GroundMissing, Pin, read_ground, read_lookup
 from jobs.keys import KeyMissing, key_path, make_key, read_key, shred_key
-from jobs.sealed import SealBroken, read_sealed, token_bytes, write_sealed
+from jobs.sealed import SealBroken, read_sealed, seal, token_bytes, unseal, write_sealed
 from jobs.tables import EdgeFolder, TableDamaged
 from movement.advance import SIGHTING_SCHEMA
 from tests.jobs.border import DAY
@@ -89,6 +90,22 @@ def test_no_changed_byte_of_a_sealed_file_is_read_as_a_row(tmp_path):
         with pytest.raises(TableDamaged):
             EdgeFolder(tmp_path).check(tmp_path, [file])
     assert noticed > 290
+
+
+@pytest.mark.parametrize("fault", [pa.ArrowMemoryError, MemoryError, pa.ArrowCancelled])
+def test_a_shortage_of_memory_is_no_damage(fault, tmp_path, monkeypatch):
+    file = replace(write_sealed(sightings(50), tmp_path / "a.parquet", KEY, 8), path="a.parquet")
+    content = seal(b"content", KEY)
+
+    def short(*_, **__):
+        raise fault("short of memory")
+
+    monkeypatch.setattr(sealed.pq, "ParquetFile", short)
+    monkeypatch.setattr(sealed.pq, "read_table", short)
+    with pytest.raises(fault):
+        read_sealed(tmp_path, file, KEY, SIGHTING_SCHEMA)
+    with pytest.raises(fault):
+        unseal(content, KEY)
 
 
 def test_the_same_table_is_never_sealed_to_the_same_bytes(tmp_path):
@@ -167,6 +184,17 @@ def test_a_day_is_deleted_also_when_nobody_can_say_any_more_what_it_held(one_pro
     run.folder.delete_day(DAY, edge.current)
     assert run.folder.token_days() == []
     assert not list(run.folder.root.rglob("*.parquet"))
+
+
+def test_a_batch_record_that_cannot_be_read_keeps_no_day_alive(one_process, tmp_path):
+    run = EdgeRun(one_process, tmp_path, ROWS)
+    run.sight()
+    (run.folder.batches / "0.json").write_bytes(b'{"files": ')
+    (run.folder.batches / "1.json").write_bytes(b"[]")
+    run.folder.delete_day(DAY, run.edge().current)
+    assert run.folder.token_days() == []
+    assert {path.name for path in run.folder.batches.glob("*.json")} == {"0.json", "1.json"}  # the sound one is past
+    assert len(list(run.folder.past_batches.iterdir())) == 1
 
 
 def test_a_committed_batch_stays_committed_when_its_day_is_gone(one_process, tmp_path):

@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +146,20 @@ class Broker:
             producer.produce(topic, value=value, partition=partition)
         producer.flush(30)
         (producer.commit_transaction if commit else producer.abort_transaction)(30)
+
+    @contextmanager
+    def open_transaction(self, topic: str, values: list[bytes], partition: int) -> Iterator[None]:
+        """A transaction with these values, written and open for as long as this is; committed then."""
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "transactional.id": f"open-{topic}"[:200], "log_level": 0}
+        )
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for value in values:
+            producer.produce(topic, value=value, partition=partition)
+        producer.flush(30)
+        yield
+        producer.commit_transaction(30)
 
     def forget(self, name: str, partitions: int = 2) -> None:
         """Delete every record that is there, as retention does."""

@@ -102,6 +102,7 @@ class KafkaEdge:
 
     @property
     def ranges(self):
-        """What the committed batches read: (partition, start, end), sorted."""
+        """What the committed batches read: (partition, start, end), sorted; without where the first run began."""
         kafka = [record["kafka"] for record in self.folder.records() if "kafka" in record]
-        return sorted((partition, start, end) for one in kafka for _, partition, start, end in one["ranges"])
+        stated = [entry for one in kafka for entry in one["ranges"]]
+        return sorted((partition, start, end) for _, partition, start, end in stated if start != end)

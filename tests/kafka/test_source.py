@@ -8,6 +8,7 @@ from itertools import pairwise
 import polars as pl
 import pytest
 
+import jobs.kafka_edge
 from ingest import kafka
 from ingest.files import FileFormat
 from ingest.kafka import (
@@ -15,6 +16,7 @@ from ingest.kafka import (
     Records,
     RecordsGone,
     RegistryUnreachable,
+    TransactionOpen,
     check_topic,
     publish_mark,
     read_offsets,
@@ -32,7 +34,7 @@ from jobs.kafka_source import (
     rows_of,
 )
 from jobs.sight import SightStopped
-from tests.ingest.feeds import TIMED, avro_message
+from tests.ingest.feeds import TIMED, avro_message, avro_record
 from tests.jobs.edge_run import EdgeRun
 from tests.kafka.edge import HOUR, KafkaEdge, as_file, lines_of_now
 
@@ -159,8 +161,11 @@ def test_avro_messages_are_read_with_their_registrys_schemas_and_timed_by_the_br
     broker.make_topic(f"{topic}-marks", partitions=1)
     section = {"value": "avro", "registry": f"http://127.0.0.1:{registry.server_port}"}
     edge = KafkaEdge(spark, tmp_path, broker, topic, kafka=section)
-    present = avro_message({**TIMED, "event_time": datetime.now(UTC), "ingest_time": None})
-    long_ago = avro_message({**TIMED, "event_time": datetime(2026, 3, 2, tzinfo=UTC), "ingest_time": None})
+    untimed = avro_record(ingest_time=None)
+    registry.schemas[9] = {"schema": json.dumps(untimed)}
+    present = avro_message({**TIMED, "event_time": datetime.now(UTC)}, untimed, 9)
+    # What a message claims of its arrival is ignored, as in a line.
+    long_ago = avro_message(TIMED)
     broker.produce(topic, [present, present, long_ago, b"{}", None])
     edge.sight()
     assert edge.refused == {"late": 1, "undecodable": 2}
@@ -202,7 +207,7 @@ def test_batches_name_what_they_read_without_gap_or_overlap(broker, topic, spark
     lines = lines_of_now(seed=5, devices=250)
     broker.produce(topic, lines)
     edge.sight()
-    assert len(edge.folder.records()) >= 2
+    assert len(edge.folder.records()) >= 3
     for before, after in pairwise(edge.ranges):
         assert after[1] == (before[2] if after[0] == before[0] else 0)
     assert sum(end - start for _, start, end in edge.ranges) == len(lines) == edge.tally["received"]
@@ -223,9 +228,10 @@ def test_a_run_that_dies_in_a_batch_loses_nothing_and_doubles_nothing(broker, to
 
 
 @pytest.mark.spark
-def test_a_quiet_topic_makes_no_batch(broker, topic, edge):
+def test_a_quiet_topic_makes_no_batch_but_where_it_begins_is_known(broker, topic, edge):
     edge.sight().sight()
-    assert edge.folder.records() == []
+    assert edge.ranges == []
+    assert len(edge.folder.records()) == 1
 
 
 def test_the_name_of_a_batch_is_what_it_reads():
@@ -236,9 +242,11 @@ def test_the_name_of_a_batch_is_what_it_reads():
 
 
 def test_a_batch_that_does_not_follow_what_was_read_is_refused():
-    assert follow({0: 5}, (OffsetRange("rows", 0, 5, 9), OffsetRange("rows", 1, 3, 9)))
+    assert follow({0: 5}, (OffsetRange("rows", 0, 5, 9), OffsetRange("rows", 1, 0, 9)))
     with pytest.raises(OffsetsRefused, match="read up to offset 5 and would be read on from 4"):
         follow({0: 5}, (OffsetRange("rows", 0, 4, 9),))
+    with pytest.raises(OffsetsRefused, match="read up to offset 0 and would be read on from 3"):
+        follow({0: 5}, (OffsetRange("rows", 1, 3, 9),))
 
 
 def test_a_long_range_is_cut_into_pieces_that_hold_it_all():
@@ -270,7 +278,36 @@ def test_a_run_remembers_how_far_the_marks_vouched_before_it_read(broker, topic,
     assert edge.folder.covered_until == before
 
 
+@pytest.mark.spark
+def test_an_open_transaction_holds_the_marks_back_until_it_has_ended(broker, topic, edge, monkeypatch):
+    monkeypatch.setattr(jobs.kafka_edge, "TRANSACTIONS_END_WITHIN_S", 0.5)
+    rows = lines_of_now(seed=3, devices=5, garbage=0)
+    with broker.open_transaction(topic, rows, partition=1):
+        broker.produce(topic, rows)
+        publish_mark(broker.bootstrap, FeedMark("core", 0, datetime.now(UTC)), topic=f"{topic}-marks")
+        with pytest.raises(TransactionOpen, match="partition 1 is held back at offset 0 of"):
+            edge.sight()
+        assert edge.folder.covered_until is None
+    edge.sight()
+    assert edge.folder.covered_until is not None
+    assert edge.tally["received"] == 2 * len(rows)
+
+
 # What Kafka deleted
+
+
+@pytest.mark.spark
+def test_records_deleted_unread_from_a_partition_that_was_never_read_stop_the_edge(broker, topic, edge):
+    edge.sight()
+    broker.produce(topic, lines_of_now(seed=9, devices=5))
+    broker.forget(topic)
+    later = lines_of_now(seed=10, devices=5)
+    broker.produce(topic, later)
+    with pytest.raises(RecordsLost, match=r"offsets 0 to \d+ were deleted"):
+        edge.sight()
+    assert record_gap(edge.settings.kafka, edge.folder, now=datetime.now(UTC))["recorded"]
+    edge.sight()
+    assert edge.tally["received"] == len(later)
 
 
 @pytest.mark.spark

@@ -103,6 +103,13 @@ def test_what_a_topic_holds_is_told_by_offset_and_by_the_time_of_its_oldest_reco
     assert before < times[0] < datetime.now(UTC) + timedelta(seconds=1)
 
 
+def test_what_an_open_transaction_holds_back_is_told(broker, topic):
+    found = check_topic(broker.bootstrap, topic)
+    with broker.open_transaction(topic, [b"a", b"b"], partition=1):
+        assert held_records(broker.bootstrap, found) == {0: Held(0, 0), 1: Held(0, 0, held_back=2)}
+    assert held_records(broker.bootstrap, found) == {0: Held(0, 0), 1: Held(0, 3)}
+
+
 def test_a_topic_that_is_not_there_is_refused(broker):
     with pytest.raises(TopicRefused, match="nowhere does not exist"):
         check_topic(broker.bootstrap, "nowhere")
