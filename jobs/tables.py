@@ -171,11 +171,15 @@ class EdgeFolder:
                 self._sweep()
 
     def _sweep(self) -> None:
-        for leftover in (self.scratch, self.staging, *(self.root / "grounds").glob(".*.draft")):
+        for leftover in (self.scratch, self.staging):
             if leftover.exists():
                 shutil.rmtree(leftover)
-        for draft in (self.root / "keys").glob(".*.draft"):
-            draft.unlink()
+        # A draft is renamed when it is whole; one that is still there belonged to a process that was killed.
+        for draft in sorted(self.root.rglob("*.draft")):
+            if draft.is_dir():
+                shutil.rmtree(draft)
+            else:
+                draft.unlink()
 
     # Committed batches
 

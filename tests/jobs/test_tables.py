@@ -235,3 +235,20 @@ def test_a_pin_stays_as_it_was_first_set(tmp_path):
     assert store.pin(day, Pin("sha256:a", 64)) == Pin("sha256:a", 64)
     assert store.pin(day, Pin("sha256:b", 16)) == Pin("sha256:a", 64)
     assert store.pins() == {day: Pin("sha256:a", 64)}
+
+
+# What a killed process left
+
+
+def test_drafts_of_a_killed_process_go_wherever_they_are(tmp_path):
+    folder = EdgeFolder(tmp_path / "edge")
+    drafts = [folder.carry_over(DAY, DAY).with_suffix(".sealed.draft"), folder.root / "keys" / ".ab.draft"]
+    drafts += [folder.batches / "k.json.draft", folder.releases / "r.json.draft", folder.root / "COVERED.draft"]
+    for draft in drafts:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_bytes(b"half")
+    half_ground = folder.root / "grounds" / ".cd.draft"
+    half_ground.mkdir(parents=True)
+    (half_ground / "lookup.bin").write_bytes(b"half")
+    with folder.held():
+        assert not list(folder.root.rglob("*.draft"))
