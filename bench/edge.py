@@ -12,6 +12,7 @@ import json
 import os
 import pstats
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -137,6 +138,7 @@ def main() -> None:
         peak=round(asked.peak * MILLION),
     )
     folder = Path(tempfile.mkdtemp(prefix="tidemark-bench-", dir=asked.folder))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # gigabytes would stay behind
     try:
         report = run(folder, sizes, asked.section or list(SECTIONS))
     finally:

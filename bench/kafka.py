@@ -395,7 +395,7 @@ def measure_steady(
         "windows_released": sum(len(turn["windows_released"]) for turn in turns),
         "backlog": [[point["at_s"], point["backlog"]] for point in points],
         "backlog_max_s_of_stream": round(max(point["backlog"] for point in settled) / rate, 1),
-        "backlog_slope_rows_per_s": _slope(settled),
+        "backlog_slope_rows_per_s": _slope(settled, every_s),
         "drained_s": round(drained_s, 1),
         "produced": sent["produced"],
         "received": received,
@@ -456,7 +456,13 @@ def _load(points: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def _slope(points: list[dict[str, float]]) -> float | None:
+def _slope(points: list[dict[str, float]], every_s: int) -> float | None:
+    """Rows a second by which the backlog grows: of what is left after turns, since between them it must rise."""
+    lowest: dict[int, dict[str, float]] = {}
+    for point in points:
+        span = int(point["at_s"] // (2 * every_s))
+        lowest[span] = min(lowest.get(span, point), point, key=lambda one: one["backlog"])
+    points = list(lowest.values())
     if len(points) < 3:
         return None
     at, backlog = ([point[name] for point in points] for name in ("at_s", "backlog"))

@@ -179,7 +179,7 @@ class EdgeFolder:
             if draft.is_dir():
                 shutil.rmtree(draft)
             else:
-                draft.unlink()
+                draft.unlink(missing_ok=True)  # it went with the folder that is a draft itself
 
     # Committed batches
 

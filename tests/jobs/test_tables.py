@@ -249,6 +249,7 @@ def test_drafts_of_a_killed_process_go_wherever_they_are(tmp_path):
         draft.write_bytes(b"half")
     half_ground = folder.root / "grounds" / ".cd.draft"
     half_ground.mkdir(parents=True)
-    (half_ground / "lookup.bin").write_bytes(b"half")
+    for name in ("lookup.bin", "places.json.draft"):
+        (half_ground / name).write_bytes(b"half")
     with folder.held():
         assert not list(folder.root.rglob("*.draft"))
