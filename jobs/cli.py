@@ -584,6 +584,16 @@ def edge_record_gap(
         _report(record_gap(settings.kafka, folder, now=_now(), dry_run=dry_run), as_json)
 
 
+@edge_app.command("trust-clock")
+def edge_trust_clock(config: Config = None) -> None:
+    """Say that this machine's clock is right, after a pause of more than 3 days: what could not be told goes out as null."""
+    from jobs.tables import EdgeFolder
+
+    folder = EdgeFolder(_edge_settings(config).state)
+    with folder.held():
+        folder.trust_clock(_now())
+
+
 def _kafka_edge_settings(config: Path | None) -> "EdgeSettings":
     from jobs.settings import SettingsRefused
 

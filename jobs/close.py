@@ -112,7 +112,7 @@ def close_window(spark: SparkSession, edge: Edge, window_start: datetime) -> Ent
                 turn_hour_utc=edge.turn_hour_utc,
                 lineage=lineage,
                 carry_over_digest=closed.left.digest,
-                complete=edge.feed.complete(window_start, day),
+                complete=edge.feed.complete(window_start, day, edge.pin_of(day).ground),
                 noise=edge.noise_of(day),
             )
     except DayClosed:
@@ -236,7 +236,10 @@ def _hour_order(edge: Edge, day: datetime, hour: datetime, carried: CarryOver) -
     pin = edge.pin_of(day)
     # After the last hour of a token-day there are no more of its rows: pending movements settle as they stand.
     past_the_turn = hour - day == HOUR * HOURS_IN_DAY
-    manifest: dict[str, Any] = {"files": []} if past_the_turn else edge.folder.manifest(day, hour, pin.ground)
+    manifest: dict[str, Any] = {"files": []}
+    if not past_the_turn:
+        edge.folder.begin_close(day, hour)
+        manifest = edge.folder.manifest(day, hour, pin.ground)
     frozen = edge.ledger.freeze(day, hour, manifest)
     sightings = [SealedFile.of(file) for file in frozen["files"]]
     edge.folder.check(edge.folder.sightings, sightings)

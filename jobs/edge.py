@@ -39,8 +39,13 @@ ROWS_ARRIVE_WITHIN = timedelta(minutes=15)
 RELEASE_AFTER = timedelta(minutes=80)
 """A window is released this long after its end: 60 min to settle, 15 for late rows, 5 to run."""
 WAIT_FOR_MARKS = timedelta(hours=6)
+LONGEST_PAUSE = timedelta(days=3)
 _START_OF_TIME = datetime.min.replace(tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
+
+
+class ClockAhead(RuntimeError):
+    """The clock is far ahead of all that a live edge knows; what it would now give up could never be told again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def open_edge(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> E
         current_valid_from=placed.grid.valid_from,
         turn_hour_utc=placed.grid.turn_hour_utc,
         noise=DiscreteGaussian(settings.release_policy()),
-        feed=feed_monitor(folder, settings.alarms, placed.grid, placed.located),
+        feed=feed_monitor(folder, settings.alarms),
         milestone=milestone,
     )
 
@@ -238,12 +243,14 @@ def _days(edge: Edge, clock: datetime, *, live: bool) -> list[datetime]:
     """The token-days that may have windows to tell, oldest first.
 
     A live edge tells every day of its life, with rows or without: what is said must not depend on there being any. A
-    replay tells the days that its files hold.
+    replay tells the days that its files hold. Raises ClockAhead.
     """
     day = HOUR * HOURS_IN_DAY
     if live:
         begun, newest = edge.ledger.begun_at(clock, edge.turn_hour_utc), edge.ledger.newest_window()
-        first = token_day_start(begun if newest is None else max(begun, newest + HOUR), edge.turn_hour_utc)
+        untold = begun if newest is None else max(begun, newest + HOUR)
+        _refuse_clock_ahead(edge.folder, clock, untold)
+        first = token_day_start(untold, edge.turn_hour_utc)
         last = token_day_start(clock, edge.turn_hour_utc)
     else:
         seen = edge.folder.token_days()
@@ -251,6 +258,15 @@ def _days(edge: Edge, clock: datetime, *, live: bool) -> list[datetime]:
             return []
         first, last = seen[0], seen[-1]
     return [first + day * number for number in range((last - first) // day + 1)]
+
+
+def _refuse_clock_ahead(folder: EdgeFolder, clock: datetime, untold: datetime) -> None:
+    known = max(untold, folder.covered_until or _START_OF_TIME, folder.trusted_clock or _START_OF_TIME)
+    if clock - known > LONGEST_PAUSE:
+        raise ClockAhead(
+            "the clock is more than 3 days ahead of what this edge last said and of its feed marks: all windows between "
+            "would go out as null for good. If the clock is right, say so with tidemark edge trust-clock"
+        )
 
 
 def _untold(edge: Edge, day: datetime, clock: datetime, *, live: bool) -> Iterator[datetime]:

@@ -300,7 +300,7 @@ def _with_missed(run: Sighting, record: Mapping[str, Any], files: Sequence[Seale
     if lost is None or (inputs and inputs <= run.folder.read_inputs()):
         return None if lost is None else list(lost)
     hours = {Path(file.path).parent.name.removeprefix("hour="): _token_day(file.path) for file in files}
-    missed = {hour for hour, day in hours.items() if run.folder.carry_over(day, instant_of(hour)).exists()}
+    missed = {hour for hour, day in hours.items() if run.folder.close_begun(day, instant_of(hour))}
     return sorted({*lost, *missed})
 
 

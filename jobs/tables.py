@@ -145,6 +145,17 @@ class EdgeFolder:
         """The sealed record of what the close of an hour left behind."""
         return self.carry_overs / day_folder(day_start) / f"{folder_name(hour)}{_SEALED}"
 
+    def begin_close(self, day_start: datetime, hour: datetime) -> None:
+        """Note that an hour is about to be frozen: rows of it that come from here on may be too late for it."""
+        write_whole(self._begun(day_start, hour), b"")
+
+    def close_begun(self, day_start: datetime, hour: datetime) -> bool:
+        """Whether an hour was closed, or may be frozen by a close that was killed."""
+        return self._begun(day_start, hour).exists() or self.carry_over(day_start, hour).exists()
+
+    def _begun(self, day_start: datetime, hour: datetime) -> Path:
+        return self.carry_over(day_start, hour).with_suffix(".begun")
+
     def newest_carry_over(self, day_start: datetime) -> datetime | None:
         """The newest hour of a token-day whose close left a record here, or None."""
         records = (self.carry_overs / day_folder(day_start)).glob(f"*{_SEALED}")
@@ -247,6 +258,16 @@ class EdgeFolder:
     def write_covered_until(self, until: datetime) -> None:
         """Remember what the sightings table is known to hold."""
         write_whole(self.root / "COVERED", until.isoformat().encode("ascii"))
+
+    @property
+    def trusted_clock(self) -> datetime | None:
+        """The latest instant at which somebody said that the clock is right, after a long pause; None: nobody has."""
+        path = self.root / "CLOCK"
+        return datetime.fromisoformat(path.read_text(encoding="ascii")) if path.exists() else None
+
+    def trust_clock(self, now: datetime) -> None:
+        """Remember that the clock was right at an instant, by somebody's word."""
+        write_whole(self.root / "CLOCK", now.isoformat().encode("ascii"))
 
     # Sealed files
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -11,54 +11,59 @@ from typing import Any
 
 import polars as pl
 
-from geofence.grid import ZoneGrid
-from geofence.locate import LocatedPlan
 from ingest.alarms import AlarmFeed, degraded_hours, read_alarms
 from ingest.feed import TRACKS_REACH_BACK, FeedWatch, doubts
 from ingest.release import HOUR, canonical_json, format_utc
+from jobs.grounds import ZonePlace, read_ground, read_lookup
 from jobs.tables import EdgeFolder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedMonitor:
-    """What the edge knows of its feed. `cells`: cell, zone_id, valid_from, valid_to, of cells in zones."""
+    """What the edge knows of its feed."""
 
     folder: EdgeFolder
     alarms: Callable[[], AlarmFeed]  # as they are now: an edge that runs on and on must not rest on old ones
-    cells: pl.DataFrame
 
-    def complete(self, window_start: datetime, day_start: datetime) -> bool:
-        """Whether the feed of a window is complete, as its release will say; why not is noted inside the carrier."""
-        found = doubts(window_start, day_start, self.watch(window_start, day_start))
+    def complete(self, window_start: datetime, day_start: datetime, ground: str) -> bool:
+        """Whether the feed of a window is complete, as its release will say; why not is noted inside the carrier.
+
+        `ground` is the digest of what the token-day rests on: alarms are held against the cells that its rows were.
+        """
+        found = doubts(window_start, day_start, self.watch(window_start, day_start, ground))
         _note(self.folder.root, window_start, [doubt.value for doubt in found])
         return not found
 
-    def watch(self, window_start: datetime, day_start: datetime) -> FeedWatch:
-        """What is known of the hours that a window rests on."""
+    def watch(self, window_start: datetime, day_start: datetime, ground: str) -> FeedWatch:
+        """What is known of the hours that a window rests on; raises GroundMissing."""
+        at = self.folder.grounds.of(ground)
+        cells = cells_in_zones(read_lookup(at).cells, read_ground(at).zones)
         first = max(day_start, window_start - TRACKS_REACH_BACK)
         feed = self.alarms()
         hours = [first + HOUR * number for number in range((window_start - first) // HOUR + 2)]
         return FeedWatch(
             covered_until=self.folder.covered_until,
-            touched=degraded_hours(feed.alarms, zone_cells(self.cells, window_start), [window_start]),
+            touched=degraded_hours(feed.alarms, zone_cells(cells, window_start), [window_start]),
             lost=frozenset(hours if self.folder.lost(hours) else ()),
             alarm_unread=bool(feed.unread),
         )
 
 
-def feed_monitor(folder: EdgeFolder, alarms: Path | None, grid: ZoneGrid, located: LocatedPlan) -> FeedMonitor:
+def feed_monitor(folder: EdgeFolder, alarms: Path | None) -> FeedMonitor:
     """The monitor of an edge; `alarms` is the folder of its alarm feed, if it has one."""
-    read = AlarmFeed if alarms is None else partial(read_alarms, alarms)
-    return FeedMonitor(folder, read, cells_in_zones(grid, located))
+    return FeedMonitor(folder, AlarmFeed if alarms is None else partial(read_alarms, alarms))
 
 
-def cells_in_zones(grid: ZoneGrid, located: LocatedPlan) -> pl.DataFrame:
-    """The cells of a plan that lie in a zone, as alarms name them: cell (`rat/plmn/cell_id`), zone_id, validity."""
+def cells_in_zones(cells: pl.DataFrame, zones: Sequence[ZonePlace]) -> pl.DataFrame:
+    """The cells of a plan that lie in a zone, as alarms name them: cell (`rat/plmn/cell_id`), zone_id, validity.
+
+    `cells`: rat, plmn, cell_id, zone, valid_from, valid_to, as in a LocatedPlan or a Lookup.
+    """
     names = pl.DataFrame(
-        {"zone": range(len(grid.zones)), "zone_id": [zone.zone_id for zone in grid.zones]},
+        {"zone": range(len(zones)), "zone_id": [zone.zone_id for zone in zones]},
         schema={"zone": pl.Int32, "zone_id": pl.String},
     )
-    return located.cells.join(names, on="zone", how="inner").select(
+    return cells.join(names, on="zone", how="inner").select(
         pl.concat_str("rat", "plmn", "cell_id", separator="/").alias("cell"), "zone_id", "valid_from", "valid_to"
     )
 

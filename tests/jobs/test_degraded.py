@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import timedelta
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,8 +16,10 @@ from ingest.feed import Doubt
 from ingest.release import Direction, format_utc, seal
 from jobs.centre import open_store, run_detect, take_in
 from jobs.edge import place_cells
+from jobs.grounds import read_ground, read_lookup
 from jobs.tables import EdgeFolder
 from jobs.watch import FeedMonitor, cells_in_zones, feed_history, zone_cells
+from movement.sighting import Networks
 from tests.jobs.border import DAY, edge_settings
 from tests.jobs.edge_run import ROWS, LiveRun
 from tests.jobs.one_process import OneProcess, sight_at_once
@@ -32,18 +35,37 @@ def placed(tmp_path_factory):
     return place_cells(edge_settings(tmp_path_factory.mktemp("placed")))
 
 
+class Watching:
+    """An edge's monitor, a token-day and its ground."""
+
+    def __init__(self, folder, alarms, ground):
+        self.folder, self.ground = folder, ground
+        self.monitor = FeedMonitor(folder, lambda: alarms)
+
+    def complete(self, window):
+        return self.monitor.complete(window, BEGIN, self.ground)
+
+    def cells(self):
+        return cells_of(self.folder, self.ground)
+
+
+def cells_of(folder, ground):
+    at = folder.grounds.of(ground)
+    return cells_in_zones(read_lookup(at).cells, read_ground(at).zones)
+
+
 @pytest.fixture
 def monitor(placed, tmp_path):
     """Makes a monitor of an edge whose marks reach two days on."""
     folder = EdgeFolder(tmp_path / "edge")
     folder.write_covered_until(BEGIN + HOUR * 48)
-    cells = cells_in_zones(placed.grid, placed.located)
-    return lambda alarms=AlarmFeed(): FeedMonitor(folder, lambda: alarms, cells)  # noqa: B008 - frozen
+    ground = folder.grounds.put(placed.grid, placed.located, Networks(frozenset({"204-99"}), frozenset({"206-98"})))
+    return lambda alarms=AlarmFeed(): Watching(folder, alarms, ground)  # noqa: B008 - frozen
 
 
 def outage(monitor, share):
     """Two hours without a share of belt-north's cells."""
-    cells = sorted(zone_cells(monitor().cells, BEGIN)["belt-north"])
+    cells = sorted(zone_cells(monitor().cells(), BEGIN)["belt-north"])
     first, last = OUTAGE
     out = frozenset(cells[: round(len(cells) * share)])
     alarm = Alarm("oss", "site-7", AlarmKind.OUTAGE, BEGIN + HOUR * first, BEGIN + HOUR * (last + 1), out)
@@ -52,7 +74,7 @@ def outage(monitor, share):
 
 def test_an_outage_of_a_part_of_a_zone_makes_its_hours_incomplete_and_inside_it_is_said_why(monitor):
     watching = monitor(outage(monitor, 0.25))
-    complete = [watching.complete(BEGIN + HOUR * hour, BEGIN) for hour in range(8)]
+    complete = [watching.complete(BEGIN + HOUR * hour) for hour in range(8)]
     assert complete == [hour not in (3, 4, 5) for hour in range(8)]
     history = feed_history(watching.folder.root)
     assert history[BEGIN + HOUR * 4] == [Doubt.ALARM]
@@ -61,11 +83,11 @@ def test_an_outage_of_a_part_of_a_zone_makes_its_hours_incomplete_and_inside_it_
 
 def test_an_outage_of_less_leaves_the_hours_complete(monitor):
     watching = monitor(outage(monitor, 0.1))
-    assert all(watching.complete(BEGIN + HOUR * hour, BEGIN) for hour in range(8))
+    assert all(watching.complete(BEGIN + HOUR * hour) for hour in range(8))
 
 
 def test_cells_that_are_not_valid_yet_are_none_of_a_zone(placed):
-    cells = cells_in_zones(placed.grid, placed.located)
+    cells = cells_in_zones(placed.located.cells, placed.grid.zones)
     assert set(zone_cells(cells, BEGIN)) == {zone.zone_id for zone in placed.grid.zones}
     assert zone_cells(cells, BEGIN - timedelta(days=400)) == {}
 
@@ -75,27 +97,47 @@ def test_what_was_lost_is_known_to_the_monitor(monitor):
     record = {"inputs": [], "files_refused": {"file_damaged": 1}, "rows": [], "files": [], "grounds": {}}
     name = (BEGIN + HOUR * 2).strftime("%Y-%m-%dT%HZ")
     watching.folder.commit("a", {**record, "lost_hours": [name]})
-    assert [hour for hour in range(12) if not watching.complete(BEGIN + HOUR * hour, BEGIN)] == list(range(1, 9))
+    assert [hour for hour in range(12) if not watching.complete(BEGIN + HOUR * hour)] == list(range(1, 9))
     watching.folder.commit("b", {**record, "lost_hours": None})
-    assert not watching.complete(BEGIN + HOUR * 11, BEGIN)
+    assert not watching.complete(BEGIN + HOUR * 11)
 
 
 def test_an_alarm_that_comes_in_while_the_edge_runs_counts_from_then_on(spark_free_run):
     run = spark_free_run
-    cells = sorted(zone_cells(run.used.feed.cells, DAY)["belt-north"])
     (first,) = run.at(DAY + HOUR + timedelta(minutes=80), covers=DAY + HOUR * 3)
+    fall_silent(run, cells_of(run.folder, run.folder.grounds.pinned(DAY).ground), "belt-north")
+    (second, third) = run.at(DAY + HOUR * 5, covers=DAY + HOUR * 5)[:2]
+    assert [entry.document["feed"]["complete"] for entry in (first, second, third)] == [True, False, False]
+    assert len(run.used.noise.seen) == 3  # what was counted is said all the same
+    assert sorted(first.document) == sorted(second.document)  # and which zones it was is not
+
+
+def test_an_alarm_is_held_against_the_cells_of_its_token_day_whatever_plan_the_settings_have_by_then(spark_free_run):
+    run = spark_free_run
+    run.at(DAY + HOUR + timedelta(minutes=80), covers=DAY + HOUR * 3)
+    old = cells_of(run.folder, run.folder.grounds.pinned(DAY).ground)
+    plan = pl.read_csv(run.settings.cell_plan, infer_schema=False)
+    away = plan.filter(
+        ~plan["cell_id"].is_in(old.filter(zone_id="belt-north")["cell"].str.split("/").list.last().to_list())
+    )
+    changed = run.settings.alarms.with_name("without-the-north.csv")
+    away.write_csv(changed)
+    run.change(cell_plan=changed)
+    fall_silent(run, old, "belt-north")
+    second = run.at(DAY + HOUR * 5, covers=DAY + HOUR * 5)[0]
+    assert not second.document["feed"]["complete"]
+
+
+def fall_silent(run, cells, zone):
+    """All cells of a zone, half an hour into the token-day's second hour."""
     line = {
         "source": "oss",
         "element": "site-7",
         "kind": "outage",
         "starts_at": format_utc(DAY + HOUR * 1.5),
-        "cells": cells,
+        "cells": sorted(zone_cells(cells, DAY)[zone]),
     }
     (run.settings.alarms / "a.ndjson").write_text(json.dumps(line) + "\n")
-    (second, third) = run.at(DAY + HOUR * 5, covers=DAY + HOUR * 5)[:2]
-    assert [entry.document["feed"]["complete"] for entry in (first, second, third)] == [True, False, False]
-    assert len(run.used.noise.seen) == 3  # what was counted is said all the same
-    assert sorted(first.document) == sorted(second.document)  # and which zones it was is not
 
 
 @pytest.fixture
@@ -117,7 +159,7 @@ def hours_told(monitor, grid):
         if hour in crowd:
             values["belt-north", Direction.ARRIVAL] = crowd[hour]
         told = {name: value for name, value in release(grid, window, values).items() if name != "digest"}
-        yield window, seal({**told, "feed": {"complete": monitor.complete(window, BEGIN)}}).document()
+        yield window, seal({**told, "feed": {"complete": monitor.complete(window)}}).document()
 
 
 def alerts_of(monitor, trained, grid, folder):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -220,6 +221,34 @@ def test_rows_that_come_after_their_hour_was_closed_make_it_incomplete(one_proce
     assert [record["lost_hours"] for record in run.folder.records() if record["lost_hours"]] == [["2026-03-02T04Z"]]
     assert [entry.document["feed"]["complete"] for entry in told] == [False]
     assert run.folder.lost(hours_of(DAY))
+
+
+def test_rows_that_come_between_a_killed_close_and_the_next_make_their_hour_incomplete(one_process, tmp_path):
+    """Hour 2 was frozen without them, and its close died before it left anything: the freeze holds all the same."""
+    missing = [row for row in ROWS if hour_start(row["event_time"]) == DAY + HOUR * 2]
+    run = LiveRun(one_process, tmp_path, [row for row in ROWS if row not in missing])
+    run.at(DAY + HOUR * 2.5, covers=DAY + HOUR * 2.25)
+    whole = run.used
+    run.used = replace(whole, milestone=dies_at("before-carry-over"))
+    with pytest.raises(Killed):
+        run.at(DAY + HOUR * 3.5, covers=DAY + HOUR * 3.25)
+    run.used = whole
+    put(missing, run.settings.source / "missed.parquet")
+    told = run.at(DAY + HOUR * 3.6, covers=DAY + HOUR * 3.25)
+    assert [entry.document["feed"]["complete"] for entry in told] == [False]
+    assert [row["rows"] for row in run.rows_of("2026-03-02T04Z") if row["what"] == "sighting"]
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside."""
+
+
+def dies_at(point):
+    def milestone(name):
+        if name == point:
+            raise Killed
+
+    return milestone
 
 
 def test_a_batch_that_only_repeats_what_was_read_misses_nothing(one_process, tmp_path, monkeypatch):

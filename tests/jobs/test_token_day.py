@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from ingest.release import Level
-from jobs.edge import keep_house, run_close
+from jobs.edge import ClockAhead, keep_house, run_close
 from jobs.milestone import milestones
 from tests.jobs.border import DAY, ELSEWHERE, feed
 from tests.jobs.edge_run import HOUR, ROWS, LiveRun, is_null, windows
@@ -52,6 +52,30 @@ def test_a_live_edge_deletes_by_the_wall_clock_whatever_else_fails(one_process, 
     assert windows(told) == list(range(1, 24))
     assert all(map(is_null, told))
     assert not list(run.folder.root.rglob("*.parquet"))
+
+
+def test_a_clock_far_ahead_mutes_nobody_and_deletion_waits_for_no_word(one_process, tmp_path):
+    """A machine that wakes up years ahead would say null of every hour until then, and could say nothing else ever after."""
+    run = LiveRun(one_process, tmp_path, ROWS)
+    run.at(DAY + HOUR * 3, covers=DAY + HOUR * 4)
+    newest = run.used.ledger.newest_window()
+    with pytest.raises(ClockAhead, match="edge trust-clock"):
+        keep_house(run.used, now=DAY + timedelta(days=4000), progress=lambda _: None)
+    assert run.folder.token_days() == []
+    assert run.used.ledger.newest_window() == newest
+    assert windows(keep_house(run.used, now=DAY + HOUR * 26, progress=lambda _: None)) == list(range(1, 24))
+
+
+def test_after_a_long_pause_somebody_says_that_the_clock_is_right(one_process, tmp_path):
+    run = LiveRun(one_process, tmp_path, [])
+    run.at(DAY + HOUR * 3, covers=DAY + HOUR * 3)
+    awake = DAY + timedelta(days=5)
+    with pytest.raises(ClockAhead):
+        run_close(one_process, run.settings, run.used, now=awake, progress=lambda _: None)
+    run.folder.trust_clock(awake)
+    told = run_close(one_process, run.settings, run.used, now=awake, progress=lambda _: None)
+    assert len(windows(told)) == 23 + 4 * 24 - 8  # the last token-day's wait for their marks
+    assert all(map(is_null, told))
 
 
 # What changes at the turn
