@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PACKAGES := ingest geofence movement privacy detector api jobs simulator
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-kafka jars check bench bench-kafka evidence evidence-privacy guards evidence-edge openapi documents kafka kafka-stop cluster cluster-stop clean
+.PHONY: demo test test-kafka jars check bench bench-kafka evidence evidence-privacy guards evidence-edge edge-page openapi documents kafka kafka-stop cluster cluster-stop clean
 
 .venv/.ready: pyproject.toml uv.lock
 	@python=$$(deploy/ensure.sh python) && $$python -m venv .venv 1>&2
@@ -60,6 +60,9 @@ evidence-edge: .venv/.ready jars  ## nothing lost, nothing counted twice, nothin
 	@deploy/ensure.sh java
 	@status=0; for campaign in crash_points kills resend canary; do \
 	  echo "$$campaign" >&2; $(BIN)/python -m tests.campaigns.$$campaign || status=1; done; exit $$status
+
+edge-page: .venv/.ready  ## docs/evidence-edge.md from the printed figures in docs/figures
+	@$(BIN)/python -m bench.edge_page docs/figures > docs/evidence-edge.md
 
 openapi: .venv/.ready  ## the committed description of the service
 	@$(BIN)/python -m api.openapi > docs/openapi.json
