@@ -1,7 +1,7 @@
 """Every bundled border built and drawn: a contact sheet a border for a human eye, and what a machine can check of it.
 
 Checked of each: every rule of `geofence.check`, overlap of zones, and the longest stretch of the line with no zone beside
-it. A stretch counts when no zone lies within 150 m, the line's own error, of its 25 m steps. Both home sides are built.
+it (`geofence.check.longest_gap_m`). Both home sides are built.
 """
 
 import argparse
@@ -23,10 +23,10 @@ from matplotlib.axes import Axes
 from bench.machine import provenance
 from geofence.border import Border, bundled_borders, read_border
 from geofence.build import build_zone_grid
+from geofence.check import check_home_country, longest_gap_m
 from geofence.grid import ZoneGrid, ZoneKind
-from geofence.metres import plane_around, stations
+from geofence.metres import plane_around
 
-STEP_M, BESIDE_M = 25.0, 150.0
 VALID_FROM = datetime(2026, 6, 24, 20, tzinfo=UTC)
 SHEETS = Path("docs/images/borders")
 
@@ -46,13 +46,15 @@ def main() -> None:
             if asked.sheets and home == border.a:
                 asked.sheets.mkdir(parents=True, exist_ok=True)
                 draw(border, grid, asked.sheets / f"{border_id}.png")
-    print(json.dumps({**provenance(0), "borders": rows}, indent=1))
+    worst = {name: max(row[name] for row in rows) for name in ("longest_gap_m", "overlap_m2", "invalid", "seconds")}
+    print(json.dumps({**provenance(0), "sides": len(rows), "worst": worst, "borders": rows}, indent=1))
 
 
 def build(border: Border, home: str) -> tuple[ZoneGrid, dict[str, Any]]:
     """The grid of one side and its figures; raises GridError where a rule of `geofence.check` is broken."""
     began, cpu = time.perf_counter(), time.process_time()
     grid = build_zone_grid(border, home, valid_from=VALID_FROM, turn_hour_utc=20)
+    check_home_country(grid, border)
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     plane = plane_around(border.line)
     line = plane.to_metres(border.line)
@@ -65,6 +67,7 @@ def build(border: Border, home: str) -> tuple[ZoneGrid, dict[str, Any]]:
         "zones": len(kinds),
         "crossing_points": kinds.count(ZoneKind.CROSSING_POINT),
         "sectors": len({zone.sector_id for zone in grid.zones}),
+        "vertices": int(shapely.get_num_coordinates(ground).sum()),
         "invalid": int((~shapely.is_valid(ground)).sum()),
         "overlap_m2": round(overlap_m2(ground)),
         "longest_gap_m": round(longest_gap_m(line, ground)),
@@ -79,26 +82,6 @@ def overlap_m2(ground: Any) -> float:
     one, other = shapely.STRtree(ground).query(ground, predicate="intersects")
     pairs = one < other
     return float(shapely.area(shapely.intersection(ground[one[pairs]], ground[other[pairs]])).sum())
-
-
-def longest_gap_m(line: Any, ground: Any) -> float:
-    """The longest stretch of the line beside which there is no zone, in metres.
-
-    >>> line = shapely.LineString([(0, 0), (10_000, 0)])
-    >>> longest_gap_m(line, np.array([shapely.box(0, 0, 4_000, 900), shapely.box(6_300, 0, 10_000, 900)]))
-    2000.0
-    """
-    longest = 0.0
-    tree = shapely.STRtree(ground)
-    for part in shapely.get_parts(line):
-        positions, lengths = stations(part, STEP_M)
-        beside = np.zeros(len(positions), dtype=bool)
-        near, _ = tree.query(shapely.points(positions), predicate="dwithin", distance=BESIDE_M)
-        beside[near] = True
-        bare = np.where(beside, 0.0, lengths)
-        ends = np.flatnonzero(np.diff(np.concatenate([[0], (bare > 0).astype(int), [0]])))
-        longest = max([longest, *[float(bare[a:b].sum()) for a, b in zip(ends[::2], ends[1::2], strict=True)]])
-    return longest
 
 
 def draw(border: Border, grid: ZoneGrid, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The edge on network_a, beside the truth: `python -m bench.network_a --sample FOLDER [--explain] [--json] [--out FILE]`.
+"""The edge on network_a, beside the truth: `python -m bench.network_a --sample FOLDER [--explain | --only-explain] [--json]`.
 
 The sample is made by a network simulator that is not ours; its README says how. Without `--explain` this program knows
 of a run only what the edge releases. With it, the exact counts are made a second time, outside the edge, by plain
@@ -26,6 +26,7 @@ import shapely
 
 from bench.machine import provenance
 from bench.plain_rules import (
+    ARRIVAL,
     DEPARTURE,
     HOUR_MS,
     Cancelling,
@@ -36,13 +37,27 @@ from bench.plain_rules import (
     cancel,
     in_order,
     movements_of,
+    put_right,
     zone_booked,
+)
+from bench.radio_and_position import (
+    AS_RADIO,
+    CAUSES,
+    LIMIT_OF_CAUSE,
+    Copy,
+    Explained,
+    Sums,
+    Telling,
+    Walk,
+    explain_sums,
+    tellings,
+    walks_of,
 )
 from geofence.cell_plan import read_cell_plan
 from geofence.grid import ZoneGrid, ZoneKind
 from geofence.metres import plane_around
 from ingest.attachment import LATENESS, Domain, EventType
-from ingest.release import HOUR, format_utc
+from ingest.release import HOUR, Level, format_utc
 from ingest.token_day import hours_of
 from jobs.edge import Placed, edge_report, open_edge, place_cells, run_close, run_sight
 from jobs.milestone import milestones
@@ -134,9 +149,11 @@ class PublishedCell:
 
 
 def published(entries: Sequence[Entry], truth: Mapping[str, Counts]) -> list[PublishedCell]:
-    """Every value that is not null, in the order of the releases."""
+    """Every value of a zone-hour that is not null, in the order of the releases."""
     found = []
     for entry in entries:
+        if entry.document["level"] != Level.ZONE_HOUR.value:
+            continue
         for count in entry.document["counts"]:
             if count["value"] is not None:
                 cell = (format_utc(entry.window_start), count["zone_id"], count["direction"])
@@ -193,6 +210,7 @@ class Rung:
 
 
 _BARE = Rules(
+    late_registrations=False,
     previous_plmn=False,
     cancelling=Cancelling.NONE,
     six_hours=False,
@@ -202,7 +220,8 @@ _BARE = Rules(
     k=None,
 )
 _CANCELLED = replace(_BARE, cancelling=Cancelling.ALL)
-_READ = replace(_CANCELLED, previous_plmn=True)
+_PUT_RIGHT = replace(_CANCELLED, late_registrations=True)
+_READ = replace(_PUT_RIGHT, previous_plmn=True)
 _OVERLAPPING = replace(_READ, cancelling=Cancelling.OVERLAPPING)
 _SIX_HOURS = replace(_OVERLAPPING, six_hours=True)
 _FOOTPRINT = replace(_SIX_HOURS, footprint_zones=True)
@@ -214,11 +233,13 @@ LADDER: tuple[Rung | str, ...] = (
         "radio: every change of network is a movement, rows as they happened", "position_crossings", _BARE, lived=True
     ),
     Rung("the same, rows by event_time", "position_crossings", _BARE),
+    Rung("the same, late registrations put right", "position_crossings", replace(_BARE, late_registrations=True)),
     "settled_60min",
     Rung(
         "radio, all opposite pairs within 60 min cancel, rows as they happened", "settled_60min", _CANCELLED, lived=True
     ),
     Rung("+ rows by event_time", "settled_60min", _CANCELLED),
+    Rung("+ late registrations put right", "settled_60min", _PUT_RIGHT),
     Rung("+ previous_plmn is read", "settled_60min", _READ),
     Rung("+ only pairs with overlapping footprints cancel", "settled_60min", _OVERLAPPING),
     Rung("+ no departure after 6 h of silence", "settled_60min", _SIX_HOURS),
@@ -232,6 +253,7 @@ LADDER: tuple[Rung | str, ...] = (
 WITHOUT = (
     Rung("nothing: the exact counts", "counted_k2", Rules()),
     Rung("the delay of registrations abroad", "counted_k2", Rules(), lived=True),
+    Rung("late registrations put right", "counted_k2", Rules(late_registrations=False)),
     Rung("previous_plmn", "counted_k2", Rules(previous_plmn=False)),
     Rung("cancelling", "counted_k2", Rules(cancelling=Cancelling.NONE)),
     Rung("the footprint test of cancelling", "counted_k2", Rules(cancelling=Cancelling.ALL)),
@@ -354,6 +376,11 @@ def explain(settings: EdgeSettings, placed: Placed, truth: Mapping[str, Counts])
 
     found = [(rung, truth[rung] if isinstance(rung, str) else count(rung)) for rung in LADDER]
     exact = found[-1][1]
+    beside = neighbours(grid)
+    told = [tellings(walk, beside) for walk in walks_seen(lived, ground)]
+    settled = _sums(truth["settled_60min"], grid)
+    explained = explain_sums(told, settled)
+    steps = contributions(explained, found, truth, grid)
     return {
         "sightings": sightings.height,
         "token_days": len(days),
@@ -364,12 +391,162 @@ def explain(settings: EdgeSettings, placed: Placed, truth: Mapping[str, Counts])
             else summed(rung.name, counts, truth[rung.beside], grid)
             for rung, counts in found
         ],
+        "contributions": [contribution_row(name, part) for name, part in steps.items()],
+        "unexplained": unexplained(steps, truth["counted_k2"], exact),
+        "walks": {
+            "with a change of side": len(told),
+            **{cause: explained.walks[cause] for cause in CAUSES},
+        },
+        "controls": list(controls(told, settled, explained, grid)),
+        "zone_hours": by_zone_hour(truth, exact, steps),
         "without": [summed(rung.name, count(rung), truth[rung.beside], grid) for rung in WITHOUT],
         "cells": largest_cells(
             truth, {name: counts for rung, counts in found for name, rules in _SHOWN if _rules(rung) == rules}
         ),
         "facts": facts(days, lived, ground),
     }
+
+
+RADIO_ALONE = "radio, all opposite pairs within 60 min cancel, rows as they happened"
+_LEFT_OVER = "**unexplained**"
+
+
+def walks_seen(lived: Sequence[Sequence[Row]], ground: PlainGround) -> list[Walk]:
+    """The walks that ever change side, each with its copies; zones are those of the masts.
+
+    Copies of a walk have the same home rows, counted from the first of them; whoever is never seen at home is left out.
+    """
+
+    def copies() -> Iterator[tuple[object, Copy]]:
+        for rows in lived:
+            home = [(at, cell) for at, cell, side in rows if side != Side.ABROAD]
+            if home:
+                changes = [
+                    (one.at, one.direction, ground.mast_zone[one.cell]) for one in movements_of(rows, ground, _BARE)
+                ]
+                ends = [None if row[2] == Side.ABROAD else ground.mast_zone[row[1]] for row in (rows[0], rows[-1])]
+                same = tuple((at - home[0][0], cell) for at, cell in home)
+                yield same, Copy(tuple(changes), rows[0][0], rows[-1][0], *ends)
+
+    return [walk for walk in walks_of(copies()) if any(copy.changes for copy in walk)]
+
+
+def neighbours(grid: ZoneGrid) -> dict[int, list[int]]:
+    """The zones that touch each zone."""
+    shapes = [zone.geometry for zone in grid.zones]
+    return {
+        one: [other for other in range(len(shapes)) if other != one and shapes[one].intersects(shapes[other])]
+        for one in range(len(shapes))
+    }
+
+
+def controls(
+    told: Sequence[Sequence[Telling]], truth: Sums, explained: Explained, grid: ZoneGrid
+) -> Iterator[dict[str, Any]]:
+    """The same explanation asked of two untruths: how many walks it must tell otherwise, and what is left over."""
+    ends = [number for number, zone in enumerate(grid.zones) if zone.kind is ZoneKind.BELT]
+    swapped = {ends[0]: ends[-1], ends[-1]: ends[0]}
+    later = Sums({(at + HOUR_MS, zone, way): n for (at, zone, way), n in truth.items()})
+    exchanged = Sums({(at, swapped.get(zone, zone), way): n for (at, zone, way), n in truth.items()})
+    asked = {
+        "the truth": explained,
+        "untrue: an hour later": explain_sums(told, later),
+        "untrue: the two belts exchanged": explain_sums(told, exchanged),
+    }
+    for name, found in asked.items():
+        changed = sum(n for cause, n in found.walks.items() if cause != AS_RADIO)
+        yield {"explained": name, "walks told otherwise": changed, "of": len(told), "movements left over": found.left}
+
+
+def _sums(counts: Counts, grid: ZoneGrid) -> Sums:
+    zones = {zone.zone_id: number for number, zone in enumerate(grid.zones)}
+    found = Sums()
+    for (window, zone_id, direction), n in counts.items():
+        start = datetime.fromisoformat(window)
+        way = DEPARTURE if direction == DIRECTIONS[DEPARTURE].value else ARRIVAL
+        found[int(start.timestamp() * 1000), zones[zone_id], way] += n
+    return found
+
+
+def contributions(
+    explained: Explained,
+    found: Sequence[tuple[Rung | str, Counts]],
+    truth: Mapping[str, Counts],
+    grid: ZoneGrid,
+) -> dict[str, Counts]:
+    """What every rule and every cause adds to each zone-hour on the way from `counted_k2` to the exact counts.
+
+    Raises AssertionError if the parts do not add up to the difference in every zone-hour: only what `left_over` holds may
+    be without a name, and it is a part as well.
+    """
+
+    def named(sums: Sums) -> Counts:
+        return {_cell(grid, *cell): n for cell, n in sums.items() if n}
+
+    steps: dict[str, Counts] = {
+        "the bound of the truth itself (`counted_k2` to `settled_60min`)": difference(
+            truth["counted_k2"], truth["settled_60min"]
+        )
+    }
+    steps |= {cause: named(part) for cause, part in explained.parts.items() if cause != AS_RADIO}
+    steps[_LEFT_OVER] = named(explained.left_over)
+    start = [isinstance(rung, Rung) and rung.name == RADIO_ALONE for rung, _ in found].index(True)
+    counted_so_far = found[start][1]
+    for rung, counts in found[start + 1 :]:
+        if isinstance(rung, Rung):
+            steps[rung.name.removeprefix("+ ")] = difference(counted_so_far, counts)
+            counted_so_far = counts
+    whole = Counter[Cell]()
+    for part in steps.values():
+        for cell, n in part.items():
+            whole[cell] += n
+    wanted = difference(truth["counted_k2"], found[-1][1])
+    assert {cell: n for cell, n in whole.items() if n} == wanted, "the parts do not add up to the difference"
+    return steps
+
+
+def difference(before: Counts, after: Counts) -> Counts:
+    """What is more or less in each cell afterwards, without the cells where nothing is."""
+    gaps = {cell: after.get(cell, 0) - before.get(cell, 0) for cell in {*before, *after}}
+    return {cell: n for cell, n in gaps.items() if n}
+
+
+def contribution_row(name: str, part: Counts) -> dict[str, Any]:
+    """A part of the difference in numbers: its sums with their signs, and over all zone-hours without."""
+    kind = "no cause within the limits" if name == _LEFT_OVER else "a rule taken in, all else as before"
+    row: dict[str, Any] = {"part": name, "limit": LIMIT_OF_CAUSE.get(name, kind)}
+    for direction in DIRECTIONS:
+        row[direction.value] = sum(n for cell, n in part.items() if cell[2] == direction.value)
+    row["zone-hours added up without signs"] = sum(map(abs, part.values()))
+    return row
+
+
+def unexplained(steps: Mapping[str, Counts], truth: Counts, exact: Counts) -> dict[str, float]:
+    """How much of the difference has no name: in movements, and as a share of what one may hold it against."""
+    left = sum(map(abs, steps[_LEFT_OVER].values()))
+    by_radio = [part for cause, part in steps.items() if cause in CAUSES]
+    apart = {
+        "share of the truth's movements": sum(truth.values()),
+        "share of all parts": sum(abs(n) for part in steps.values() for n in part.values()),
+        "share of the difference": sum(map(abs, difference(truth, exact).values())),
+        "share of radio instead of position": left + sum(abs(n) for part in by_radio for n in part.values()),
+    }
+    return {"movements": left, **{name: round(left / whole, 4) if whole else 0.0 for name, whole in apart.items()}}
+
+
+def by_zone_hour(truth: Mapping[str, Counts], exact: Counts, steps: Mapping[str, Counts]) -> list[dict[str, Any]]:
+    """Every zone-hour with anything in it: the truth's three columns, the exact count, and every part of the difference."""
+    moved = {name: part for name, part in steps.items() if part}
+    cells = {cell for counts in (*truth.values(), exact) for cell, n in counts.items() if n}
+    return [
+        {
+            **dict(zip(("window", "zone", "direction"), (cell[0][11:16], *cell[1:]), strict=True)),
+            **{name: truth[name].get(cell, 0) for name in TRUTHS},
+            "recovered": exact.get(cell, 0),
+            **{name: part.get(cell, 0) for name, part in moved.items()},
+        }
+        for cell in sorted(cells, key=lambda cell: (cell[1], cell[2], cell[0]))
+    ]
 
 
 _SHOWN = (("all cancel", _READ), ("footprints", _OVERLAPPING), ("crossing points", _CROSSING_POINT), ("exact", Rules()))
@@ -442,7 +619,9 @@ def facts(days: Sequence[Sequence[Row]], lived: Sequence[Sequence[Row]], ground:
         found["of these at most 60 s long"] += sum(stay <= 60_000 for stay in stays)
         movements = movements_of(rows, ground, Rules())
         found["movements derived"] += len(movements)
-        found["of these from previous_plmn alone"] += len(movements) - len(movements_of(rows, ground, _BARE))
+        unnamed = replace(Rules(), previous_plmn=False)
+        found["of these from previous_plmn alone"] += len(movements) - len(movements_of(rows, ground, unnamed))
+        found["registrations left out because the hour turned"] += len(rows) - len(put_right(rows))
         found["of these with an inland home side"] += sum(ground.footprint_zone[one.cell] < 0 for one in movements)
         found["of these departures after more than 6 h of silence"] += sum(
             one.silence > 6 * HOUR_MS for one in movements
@@ -505,20 +684,26 @@ def report_lines(report: Mapping[str, Any]) -> Iterator[str]:
     """The report as Markdown."""
     yield "<!-- written by python -m bench.network_a -->"
     yield ", ".join(f"{name} {value}" for name, value in report["machine"].items()) + "."
-    yield ""
-    run = report["run"]
-    read = f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}"
-    released = f"{run['windows_released']} windows released, {run['values_published']} values published"
-    yield f"{read}; {released}, {run['share_suppressed']:.1%} suppressed."
-    yield "Seconds: " + ", ".join(f"{name} {value}" for name, value in run["seconds"].items()) + "."
-    for title, rows in (("Published cells", report["published"]), ("Totals", report["totals"])):
-        yield from _section(title, rows)
+    if "run" in report:
+        run = report["run"]
+        read = f"{run['events_read']:,} events read, refused: {run['refused_by_reason'] or 'none'}"
+        released = f"{run['windows_released']} windows released, {run['values_published']} values published"
+        yield ""
+        yield f"{read}; {released}, {run['share_suppressed']:.1%} suppressed."
+        yield "Seconds: " + ", ".join(f"{name} {value}" for name, value in run["seconds"].items()) + "."
+        for title, rows in (("Published cells", report["published"]), ("Totals", report["totals"])):
+            yield from _section(title, rows)
     if "explained" in report:
         explained = report["explained"]
         yield ""
         yield "Exact counts, made outside the edge from the public synthetic sample by plain Python;"
         yield f"`movement.advance` gives the same counts: {'yes' if explained['advance_gives_the_same_counts'] else 'NO'}."
         yield from _section("The ladder", explained["ladder"])
+        yield from _section("The difference, part by part", explained["contributions"])
+        yield from _section("Unexplained", [{"of": name, "number": n} for name, n in explained["unexplained"].items()])
+        yield from _section("Walks", [{"told": name, "walks": n} for name, n in explained["walks"].items()])
+        yield from _section("The same asked of untruths", explained["controls"])
+        yield from _section("Every zone-hour", explained["zone_hours"])
         yield from _section("One rule taken out at a time", explained["without"])
         yield from _section("Zone-hours of 50 and more", explained["cells"])
         yield from _section("Facts", [{"fact": name, "number": n} for name, n in explained["facts"].items()])
@@ -543,6 +728,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--sample", type=Path, required=True, help="folder with events.parquet, cells.csv, zones.geojson"
     )
     parser.add_argument("--explain", action="store_true", help="rule by rule, from the truth to the exact counts")
+    parser.add_argument("--only-explain", action="store_true", help="the same without a run of the edge")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of Markdown")
     parser.add_argument("--out", type=Path, help="write the Markdown to this file as well")
     given = parser.parse_args(arguments)
@@ -551,7 +737,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(what + "\n")
 
     try:
-        if given.explain:
+        if given.explain or given.only_explain:
             require_the_sample(given.sample)
         truth = read_truth(given.sample)
     except (OSError, SampleRefused) as refused:
@@ -559,15 +745,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="network-a-") as scratch:
         settings = edge_settings(given.sample.resolve(), Path(scratch) / "edge")
         placed = place_cells(settings)
-        entries, run = run_edge(settings, placed, tell)
-    cells = published(entries, truth)
+        ran = None if given.only_explain else run_edge(settings, placed, tell)
     report: dict[str, Any] = {
-        "machine": {**provenance(None), "noise": "never seeded", "run_at": format_utc(datetime.now(UTC))},
-        "run": run,
-        "published": [asdict(cell) for cell in cells],
-        "totals": totals(cells, truth),
+        "machine": {**provenance(None), "noise": "never seeded", "run_at": format_utc(datetime.now(UTC))}
     }
-    if given.explain:
+    if ran is not None:
+        entries, run = ran
+        cells = published(entries, truth)
+        report |= {"run": run, "published": [asdict(cell) for cell in cells], "totals": totals(cells, truth)}
+    if given.explain or given.only_explain:
         tell("counting again, rule by rule")
         report["explained"] = explain(settings, placed, truth)
     text = "\n".join(report_lines(report)) + "\n"

@@ -10,6 +10,7 @@ from enum import Enum
 from movement.sighting import Side
 
 HOUR_MS = 3_600_000
+LATE_MS = 90_000
 ARRIVAL, DEPARTURE = 0, 1
 
 Row = tuple[int, int, int]
@@ -28,6 +29,7 @@ class Cancelling(Enum):
 class Rules:
     """The movement rules, each of which may be switched off; as made, all of them hold."""
 
+    late_registrations: bool = True
     previous_plmn: bool = True
     cancelling: Cancelling = Cancelling.OVERLAPPING
     six_hours: bool = True
@@ -72,9 +74,36 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     return sorted(set(rows), key=lambda row: (row[0], _ORDER.get(Side(row[2]), 0), row[1], row[2]))
 
 
+def put_right(rows: Iterable[Row]) -> list[Row]:
+    """The rows in order, but each registration abroad before the return that it was written up to 90 s after.
+
+    That is the earliest return of the 90 s that came while nobody knew the token to be abroad, if no registration has come
+    since; if the hour turned between the two, the registration is left out.
+    """
+    lived: list[Row] = []
+    owed: list[tuple[int, int]] = []
+    abroad = False
+    for at, cell, side in rows:
+        owed = [one for one in owed if at - one[0] <= LATE_MS]
+        if side == Side.ABROAD and owed:
+            back_at, place = owed[0]
+            if back_at // HOUR_MS == at // HOUR_MS:
+                lived.insert(place, (back_at, cell, side))
+            owed = []
+            continue
+        if side == Side.HOME_FROM_ABROAD and not abroad:
+            owed.append((at, len(lived)))
+        elif side != Side.HOME:
+            owed = []
+        abroad = side == Side.ABROAD
+        lived.append((at, cell, side))
+    return lived
+
+
 def movements_of(rows: Sequence[Row], ground: PlainGround, rules: Rules) -> list[Movement]:
     """Every change of side of one token-day; `rows` are in order."""
     found: list[Movement] = []
+    rows = put_right(rows) if rules.late_registrations else rows
     stay: list[tuple[int, int]] | None = None
     abroad = False
     named_at: int | None = None

@@ -2,7 +2,9 @@
 
 import json
 import math
-from dataclasses import dataclass
+import re
+import unicodedata
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,29 @@ from shapely.geometry import LineString, MultiLineString
 
 from geofence.bundled_files import bundled_collection
 from geofence.metres import plane_around
-from geofence.vector_file import VectorFileError, is_table, is_wgs84, read_features
+from geofence.rules import BorderRule, Rule
+from geofence.vector_file import VectorFileError, is_table, read_collection, read_geojson
 
-MAX_LINE_BYTES = 64 * 2**20
 MAX_LINE_VERTICES = 500_000
+MAX_PIECES = 500
+MAX_ACROSS_M = 6_000_000.0
+MAX_SELF_CROSSINGS = 200
+MAX_EDGES_NEAR = 100
+"""How many edges the box of an edge meets at most, on average; a real line, however it winds, meets 3 to 6."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,23}")
 SHARED_EDGE_M = 500.0
 """How far apart the outlines of two countries may be drawn and still be one border."""
 SHORTEST_PIECE_M = 1_500.0
 
 
 class BorderError(ValueError):
-    """A border line refused; the message is the rule."""
+    """A border, or what zones are built from beside it, refused; the message is the rule and its name."""
+
+    def __init__(self, rule: str, *, feature: str | None = None) -> None:
+        named = f"{rule} [{rule.label}]" if isinstance(rule, Rule) else rule
+        super().__init__(f"{feature}: {named}" if feature else named)
+        self.feature = feature
+        self.rule = rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class Border:
     licence: str
     source: str = "not stated"
     name: str = ""
+    bundled: bool = False
 
 
 def bundled_borders() -> list[str]:
@@ -65,14 +80,11 @@ def read_border(id_or_path: str | Path) -> Border:
         return _bundled()[str(id_or_path)]
     path = Path(id_or_path)
     if not path.is_file():
-        raise BorderError("a border is one of the bundled ids or the path of a geometry file")
-    if is_table(path):
-        try:
-            document: Any = {"type": "FeatureCollection", "features": read_features(path)}
-        except VectorFileError as refused:
-            raise BorderError(str(refused)) from None
-    else:
-        document = _geojson(path)
+        raise BorderError(BorderRule.BORDER)
+    try:
+        document = read_collection(path) if is_table(path) else read_geojson(path)
+    except VectorFileError as refused:
+        raise BorderError(refused.rule) from None
     feature, attribution = document, document.get("attribution")
     if document.get("type") == "FeatureCollection":
         features = document.get("features")
@@ -81,24 +93,12 @@ def read_border(id_or_path: str | Path) -> Border:
         elif isinstance(features, list) and len(features) == 1:
             feature = features[0]
         else:
-            raise BorderError("a border file holds one line, or the polygons of two countries")
+            raise BorderError(BorderRule.ONE_OR_TWO)
     elif document.get("type") in ("LineString", "MultiLineString"):
         feature = {"type": "Feature", "properties": {}, "geometry": document}
-    return _border(feature, attribution, path.stem)
-
-
-def _geojson(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MAX_LINE_BYTES:
-        raise BorderError(f"a border file holds at most {MAX_LINE_BYTES // 2**20} MiB")
-    try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise BorderError("a border file is one JSON document in UTF-8") from None
-    if not isinstance(document, dict):
-        raise BorderError("a border file is GeoJSON")
-    if not is_wgs84(document):
-        raise BorderError("GeoJSON is longitude and latitude on WGS84")
-    return document
+    border = _border(feature, attribution, path.stem)
+    _check_shape(border)
+    return border
 
 
 def _between(one: Any, other: Any) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _between(one: Any, other: Any) -> dict[str, Any]:
     pieces = shapely.get_parts(shapely.line_merge(shapely.intersection(rings, near), directed=True))
     kept = [piece for piece in pieces if piece.length >= SHORTEST_PIECE_M]
     if not kept:
-        raise BorderError("the polygons of two countries share an edge of at least 1.5 km")
+        raise BorderError(BorderRule.SHARED_EDGE)
     properties = [feature.get("properties") or {} for feature in (one, other)]
     names = [str(said.get("iso2", fallback)) for said, fallback in zip(properties, "AB", strict=True)]
     return {
@@ -130,30 +130,52 @@ def _between(one: Any, other: Any) -> dict[str, Any]:
 def _ground(feature: Any) -> Any:
     geometry = feature.get("geometry") if isinstance(feature, dict) else None
     if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
-        raise BorderError("a border file of two features holds the polygons of two countries")
+        raise BorderError(BorderRule.TWO_COUNTRIES)
     try:
         ground = shapely.from_geojson(json.dumps(geometry))
-    except (shapely.errors.ShapelyError, ValueError):
-        raise BorderError("a country is a polygon of closed rings") from None
-    if shapely.get_num_coordinates(ground) > MAX_LINE_VERTICES:
-        raise BorderError(f"a border has at most {MAX_LINE_VERTICES:,} vertices")
+    except (shapely.errors.ShapelyError, ValueError, RecursionError):
+        raise BorderError(BorderRule.CLOSED_RINGS) from None
+    positions = shapely.get_coordinates(ground)
+    if len(positions) > MAX_LINE_VERTICES:
+        raise BorderError(BorderRule.VERTICES)
+    if len(positions) == 0:
+        raise BorderError(BorderRule.CLOSED_RINGS)
+    if not np.isfinite(positions).all():
+        raise BorderError(BorderRule.FINITE)
+    if (np.abs(positions) > (180, 90)).any():
+        raise BorderError(BorderRule.IN_RANGE)
     if not ground.is_valid:
-        raise BorderError("a country is a simple and valid polygon")
-    if (np.abs(shapely.get_coordinates(ground)) > (180, 90)).any():
-        raise BorderError("longitude comes first, within 180, then latitude, within 90")
+        raise BorderError(BorderRule.VALID_COUNTRY)
     return ground
 
 
-def ordered_chain(line: LineString | MultiLineString) -> LineString:
+def slug(name: str) -> str:
+    """An ASCII name fit for an id.
+
+    >>> slug("Vĩnh Xương (Sông Tiền)")
+    'vinh-xuong-song-tien'
+    """
+    plain = unicodedata.normalize("NFKD", name.replace("đ", "d").replace("Đ", "D"))
+    ascii_only = plain.encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_only).strip("-")[:48].strip("-")
+
+
+def ordered_chain(line: LineString | MultiLineString) -> LineString | MultiLineString:
     """One line along the whole border: its pieces end to end, gaps bridged straight; planar coordinates.
+
+    A closed piece, the border of an enclave, has no end that another could follow: such rings come after the chain,
+    each a part of its own.
 
     >>> ordered_chain(MultiLineString([[(0, 0), (1, 0)], [(3, 0), (2, 0)]])).wkt
     'LINESTRING (0 0, 1 0, 2 0, 3 0)'
     """
-    merged = shapely.line_merge(line)
-    pieces = sorted(shapely.get_parts(merged), key=lambda piece: (-piece.length, piece.coords[0]))
-    chain = np.asarray(pieces[0].coords)
-    waiting = [np.asarray(piece.coords) for piece in pieces[1:]]
+    merged = shapely.get_parts(shapely.line_merge(line))
+    pieces = sorted(merged, key=lambda piece: (-piece.length, piece.coords[0]))
+    rings = [piece for piece in pieces if piece.is_closed]
+    waiting = [np.asarray(piece.coords) for piece in pieces if not piece.is_closed]
+    if not waiting:
+        return rings[0] if len(rings) == 1 else MultiLineString(rings)
+    chain = waiting.pop(0)
     while waiting:
         # The next piece is the one whose end lies nearest to an end of what stands already.
         gaps = [
@@ -168,59 +190,114 @@ def ordered_chain(line: LineString | MultiLineString) -> LineString:
             chain = np.concatenate([chain, piece if tip == 0 else piece[::-1]])
         else:
             chain = np.concatenate([piece if tip == -1 else piece[::-1], chain])
-    return LineString(shapely.remove_repeated_points(LineString(chain)))
+    whole = LineString(shapely.remove_repeated_points(LineString(chain)))
+    return MultiLineString([whole, *rings]) if rings else whole
 
 
 @lru_cache(maxsize=1)
 def _bundled() -> dict[str, Border]:
     collection = bundled_collection("borders.geojson")
-    borders = [_border(feature, collection["attribution"], "") for feature in collection["features"]]
+    borders = [
+        replace(_border(feature, collection["attribution"], ""), bundled=True) for feature in collection["features"]
+    ]
     return {border.border_id: border for border in borders}
 
 
 def _border(feature: Any, attribution: object, fallback_id: str) -> Border:
     if not isinstance(feature, dict) or feature.get("type") != "Feature":
-        raise BorderError("a border file holds one feature")
+        raise BorderError(BorderRule.ONE_FEATURE)
     properties = feature.get("properties") or {}
-    line = _line(feature.get("geometry"))
     if not isinstance(properties, dict):
-        raise BorderError("properties are a JSON object")
-    licence = str(properties.get("licence", "not stated"))
+        raise BorderError(BorderRule.PROPERTIES)
+    said = {key: _text(properties.get(key)) for key in ("id", "a", "b", "licence", "source", "name")}
+    border_id, a, b = said["id"] or slug(fallback_id)[:24] or "own", said["a"] or "A", said["b"] or "B"
+    if not all(NAME.fullmatch(name) for name in (border_id, a, b)) or a == b:
+        raise BorderError(BorderRule.NAMES)
+    licence = said["licence"] or "not stated"
     return Border(
-        border_id=str(properties.get("id", fallback_id)),
-        a=str(properties.get("a", "A")),
-        b=str(properties.get("b", "B")),
-        line=line,
-        attribution=attribution if isinstance(attribution, str) else f"border line: {licence}",
+        border_id=border_id,
+        a=a,
+        b=b,
+        line=_line(feature.get("geometry")),
+        attribution=_text(attribution) or f"border line: {licence}",
         licence=licence,
-        source=str(properties.get("source", "not stated")),
-        name=str(properties.get("name", "")),
+        source=said["source"] or "not stated",
+        name=said["name"],
     )
+
+
+def _text(value: object) -> str:
+    """A text as it may be handed on: empty where there is none, or where it is none that can be printed."""
+    text = str(value) if isinstance(value, str | int) else ""
+    return text if text.isprintable() and len(text) <= 500 else ""
+
+
+def said_by(document: dict[str, Any], what: str) -> str:
+    """What a collection wants shown with it: its attribution, else its licence, else that it says nothing.
+
+    >>> said_by({"licence": "CC0"}, "roads")
+    'roads: CC0'
+    """
+    return f"{what}: {_text(document.get('attribution')) or _text(document.get('licence')) or 'not stated by the supplier'}"
 
 
 def _line(geometry: Any) -> LineString | MultiLineString:
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if kind not in ("LineString", "MultiLineString"):
-        raise BorderError("a border is a LineString or a MultiLineString")
+        raise BorderError(BorderRule.LINE)
     parts = geometry.get("coordinates") if kind == "MultiLineString" else [geometry.get("coordinates")]
     if not isinstance(parts, list) or not parts:
-        raise BorderError("a border has at least one line")
+        raise BorderError(BorderRule.LINE_LIST)
     arrays = []
     for part in parts:
         try:
             positions = np.asarray(part, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            raise BorderError("a position is longitude and latitude, without height") from None
+            raise BorderError(BorderRule.POSITION) from None
         if positions.ndim != 2 or positions.shape[1] != 2 or len(positions) < 2:
-            raise BorderError("a line is two or more positions of longitude and latitude, without height")
+            raise BorderError(BorderRule.LINE_LENGTH)
         if not np.isfinite(positions).all():
-            raise BorderError("a coordinate is a finite number")
+            raise BorderError(BorderRule.FINITE)
         if (np.abs(positions) > (180, 90)).any():
-            raise BorderError("longitude comes first, within 180, then latitude, within 90")
+            raise BorderError(BorderRule.IN_RANGE)
         arrays.append(positions)
     if sum(len(positions) for positions in arrays) > MAX_LINE_VERTICES:
-        raise BorderError(f"a border has at most {MAX_LINE_VERTICES:,} vertices")
+        raise BorderError(BorderRule.VERTICES)
     line = MultiLineString(arrays) if len(arrays) > 1 else LineString(arrays[0])
     if line.length == 0:
-        raise BorderError("a border has a length")
+        raise BorderError(BorderRule.HAS_LENGTH)
     return line
+
+
+def _check_shape(border: Border) -> None:
+    """Nothing, if a line of your own is one that geometry can be asked about; asked of no bundled line."""
+    plane = plane_around(border.line)
+    line = plane.to_metres(border.line)
+    west, south, east, north = line.bounds
+    if not np.hypot(east - west, north - south) <= MAX_ACROSS_M:
+        raise BorderError(BorderRule.EXTENT)
+    if _entangled(line):
+        raise BorderError(BorderRule.NOT_ENTANGLED)
+    if len(shapely.get_parts(shapely.line_merge(line))) > MAX_PIECES:
+        raise BorderError(BorderRule.PIECES)
+
+
+def _entangled(line: Any) -> bool:
+    """Whether a line crosses itself so often that cutting ground along it would take minutes."""
+    edges = []
+    for part in shapely.get_parts(line):
+        vertices = shapely.get_coordinates(part)
+        edges.append(np.stack([vertices[:-1], vertices[1:]], axis=1))
+    shapes = shapely.linestrings(np.concatenate(edges))
+    tree = shapely.STRtree(shapes)
+    met, crossed = 0, 0
+    for start in range(0, len(shapes), 1_000):
+        one, other = tree.query(shapes[start : start + 1_000])
+        met += len(one)
+        if met > MAX_EDGES_NEAR * (start + 1_000):
+            return True
+        apart = other > one + start + 1
+        crossed += int(shapely.crosses(shapes[one[apart] + start], shapes[other[apart]]).sum())
+        if crossed > MAX_SELF_CROSSINGS:
+            return True
+    return False

@@ -1,8 +1,19 @@
 """Official crossing points, each with how well its position is known."""
 
+import csv
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
+from geofence.border import NAME, BorderError
 from geofence.bundled_files import bundled_rows
+from geofence.rules import BorderRule
+
+MAX_LIST_BYTES = 2**20
+MAX_UNCERTAINTY_M = 20_000.0
+NEEDED = ("id", "name", "lon", "lat", "uncertainty_m")
+OPTIONAL = ("name_ascii", "confidence", "source", "licence")
+GRADES_M = (("A", 500.0), ("B", 2_000.0), ("C", MAX_UNCERTAINTY_M))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +64,56 @@ def bundled_crossing_points(border_id: str, home: str | None = None) -> tuple[Cr
         if f"{row['a']}-{row['b']}" == border_id
     ]
     return tuple(sorted(points, key=lambda point: (point.confidence, point.uncertainty_m, point.id)))
+
+
+def read_crossing_points(path: str | Path) -> tuple[CrossingPoint, ...]:
+    """The crossing points in a CSV file of your own, best known first; BorderError with the row and rule if it is not one.
+
+    Columns: id, name, lon, lat, uncertainty_m, and where they are known name_ascii, confidence, source and licence. The
+    grade follows from the uncertainty where none is given.
+    """
+    path = Path(path)
+    if path.stat().st_size > MAX_LIST_BYTES:
+        raise BorderError(BorderRule.CROSSING_POINT_COLUMNS)
+    try:
+        rows = list(csv.DictReader(path.read_bytes().decode("utf-8").splitlines(), strict=True))
+    except (ValueError, csv.Error):
+        raise BorderError(BorderRule.CROSSING_POINT_COLUMNS) from None
+    columns = set(rows[0]) if rows else set()
+    if not set(NEEDED) <= columns <= {*NEEDED, *OPTIONAL} or any(None in row.values() or None in row for row in rows):
+        raise BorderError(BorderRule.CROSSING_POINT_COLUMNS)
+    points = [_crossing_point(row, f"row {number}") for number, row in enumerate(rows, start=2)]
+    if len({point.id for point in points}) < len(points):
+        raise BorderError(BorderRule.CROSSING_POINT_ONCE)
+    return tuple(sorted(points, key=lambda point: (point.confidence, point.uncertainty_m, point.id)))
+
+
+def _crossing_point(row: dict[str, str], label: str) -> CrossingPoint:
+    try:
+        lon, lat, uncertainty_m = (float(row[name]) for name in ("lon", "lat", "uncertainty_m"))
+    except ValueError:
+        lon = lat = uncertainty_m = math.nan
+    texts = [row.get(name) or "" for name in ("name", *OPTIONAL)]
+    grade = row.get("confidence") or next((grade for grade, limit_m in GRADES_M if uncertainty_m <= limit_m), "")
+    if (
+        not NAME.fullmatch(row["id"])
+        or not row["name"]
+        or not all(text.isprintable() and len(text) <= 200 for text in texts)
+        or not (abs(lon) <= 180 and abs(lat) <= 90 and 0 <= uncertainty_m <= MAX_UNCERTAINTY_M)
+        or grade not in ("A", "B", "C")
+    ):
+        raise BorderError(BorderRule.CROSSING_POINT, feature=label)
+    return CrossingPoint(
+        id=row["id"],
+        name=row["name"],
+        name_ascii=row.get("name_ascii") or row["name"],
+        lon=lon,
+        lat=lat,
+        uncertainty_m=uncertainty_m,
+        confidence=grade,
+        type="not stated",
+        mode="not stated",
+        status_note="",
+        source=row.get("source") or "the list given",
+        licence=row.get("licence") or "not stated",
+    )

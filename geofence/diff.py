@@ -8,6 +8,7 @@ import shapely
 
 from geofence.grid import GridError, Zone, ZoneGrid
 from geofence.metres import plane_around
+from geofence.rules import GridRule
 from ingest.release import format_utc
 
 SAME_M2 = 1.0
@@ -42,9 +43,9 @@ def diff_grids(before: ZoneGrid, after: ZoneGrid) -> GridDiff:
     Raises GridError if the later one does not begin after the earlier one, or turns the token-day at another hour.
     """
     if after.turn_hour_utc != before.turn_hour_utc:
-        raise GridError(None, "two versions of a grid turn the token-day at the same hour")
+        raise GridError(None, GridRule.SAME_TURN)
     if after.valid_from <= before.valid_from and after.grid_id != before.grid_id:
-        raise GridError(None, "the later version of a grid is valid from a later token-day")
+        raise GridError(None, GridRule.LATER)
     old = {zone.zone_id: zone for zone in before.zones}
     new = {zone.zone_id: zone for zone in after.zones}
     plane = plane_around(np.array([zone.geometry for zone in (*before.zones, *after.zones)], dtype=object))

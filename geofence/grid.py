@@ -20,15 +20,29 @@ import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, Polygon
 
+from geofence.rules import GridRule, Rule
 from geofence.vector_file import VectorFileError, is_table, is_wgs84, read_features
 from ingest.release import canonical_json, format_utc
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-MAX_BYTES = 32 * 2**20
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+DIGIT_RUN = re.compile(r"\d{14}")
+MAX_BYTES = 16 * 2**20
+MAX_OBJECTS = 100_000
 MAX_ZONES = 2_000
 MAX_VERTICES = 5_000
 MAX_GRID_VERTICES = 200_000
+MAX_CROSSING_POINTS = 100
 UNSTATED = "attribution not stated by the supplier of this grid"
+GRID_MEMBERS = frozenset(
+    {"type", "name", "crs", "bbox", "xy_coordinate_resolution", "features", "grid_id", "valid_from"}
+)
+GRID_MEMBERS |= {"turn_hour_utc", "attribution", "licence", "border_id", "home", "depth_m", "length_m", "approach_m"}
+FEATURE_MEMBERS = frozenset({"type", "id", "bbox", "properties", "geometry"})
+GEOMETRY_MEMBERS = frozenset({"type", "bbox", "coordinates"})
+ZONE_PROPERTIES = frozenset({"zone_id", "sector_id", "kind", "name"})
+ORIGIN_PROPERTIES = frozenset({"source", "licence", "confidence", "border_km", "crossing_points"})
+CROSSING_POINT_FIELDS = frozenset({"id", "name", "lon", "lat", "uncertainty_m", "confidence", "source", "licence"})
 
 
 class ZoneKind(StrEnum):
@@ -39,10 +53,11 @@ class ZoneKind(StrEnum):
 
 
 class GridError(ValueError):
-    """A zone grid refused: which feature, and the rule it breaks; never the value."""
+    """A zone grid refused: which feature, the rule that it breaks and the rule's name; never the value."""
 
     def __init__(self, feature: str | None, rule: str) -> None:
-        super().__init__(f"{feature}: {rule}" if feature else rule)
+        named = f"{rule} [{rule.label}]" if isinstance(rule, Rule) else rule
+        super().__init__(f"{feature}: {named}" if feature else named)
         self.feature = feature
         self.rule = rule
 
@@ -94,16 +109,21 @@ def read_zone_grid(
         try:
             table = {"type": "FeatureCollection", "features": read_features(path)}
         except VectorFileError as refused:
-            raise GridError(None, str(refused)) from None
+            raise GridError(None, refused.rule) from None
         return grid_from_document(table, turn_hour_utc=turn_hour_utc, valid_from=valid_from)
     if path.stat().st_size > MAX_BYTES:
-        raise GridError(None, f"a grid file holds at most {MAX_BYTES // 2**20} MiB")
+        raise GridError(None, GridRule.GRID_SIZE)
+    raw = path.read_bytes()
+    # Counted before anything is built of it: brackets are what costs time and memory.
+    if raw.count(b"[") > 2 * MAX_GRID_VERTICES or raw.count(b"{") > MAX_OBJECTS:
+        raise GridError(None, GridRule.GRID_VERTICES)
     try:
-        document = json.loads(path.read_bytes(), parse_constant=_refuse_constant, object_pairs_hook=_unrepeated)
+        # Decoded here: json would also take UTF-16, and a byte order mark.
+        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_unrepeated)
     except GridError:
         raise
     except (ValueError, RecursionError):
-        raise GridError(None, "a grid file is one JSON document in UTF-8") from None
+        raise GridError(None, GridRule.ONE_DOCUMENT) from None
     return grid_from_document(document, turn_hour_utc=turn_hour_utc, valid_from=valid_from)
 
 
@@ -115,24 +135,29 @@ def grid_from_document(
     A grid_id that is there must be that of the content. An argument that contradicts the document is refused.
     """
     if not isinstance(document, dict) or document.get("type") != "FeatureCollection":
-        raise GridError(None, "a zone grid is a GeoJSON FeatureCollection")
+        raise GridError(None, GridRule.COLLECTION)
     if not is_wgs84(document):
-        raise GridError(None, "GeoJSON is longitude and latitude on WGS84")
+        raise GridError(None, GridRule.WGS84)
+    if not document.keys() <= GRID_MEMBERS:
+        raise GridError(None, GridRule.NO_OTHER_MEMBER)
     features = document.get("features")
     if not isinstance(features, list) or not 1 <= len(features) <= MAX_ZONES:
-        raise GridError(None, f"a zone grid has 1 to {MAX_ZONES} features")
+        raise GridError(None, GridRule.ZONE_COUNT)
     turn = _stated_turn(document, turn_hour_utc)
     start = _stated_start(document, valid_from, turn)
     attribution = document.get("attribution", UNSTATED)
     if not isinstance(attribution, str) or not 0 < len(attribution) <= 1_000:
-        raise GridError(None, "attribution is text of 1 to 1,000 characters")
-    counted = sum(_check_positions(feature, place) for place, feature in enumerate(features))
-    if counted > MAX_GRID_VERTICES:
-        raise GridError(None, f"a zone grid has at most {MAX_GRID_VERTICES:,} vertices")
+        raise GridError(None, GridRule.ATTRIBUTION)
+    counted = 0
+    for place, feature in enumerate(features):
+        counted += _check_positions(feature, place)
+        if counted > MAX_GRID_VERTICES:
+            raise GridError(None, GridRule.GRID_VERTICES)
+    _check_texts(document)
     zones = sorted((_zone(feature, place) for place, feature in enumerate(features)), key=lambda zone: zone.zone_id)
     for before, after in pairwise(zones):
         if before.zone_id == after.zone_id:
-            raise GridError(after.zone_id, "a zone_id is used once")
+            raise GridError(after.zone_id, GridRule.ZONE_ID_ONCE)
     whole = {
         **document,
         "attribution": attribution,
@@ -142,9 +167,9 @@ def grid_from_document(
     try:
         grid_id = grid_digest(whole)
     except (ValueError, TypeError, RecursionError):
-        raise GridError(None, "a grid document holds JSON values only, and no NaN") from None
+        raise GridError(None, GridRule.JSON_VALUES) from None
     if whole.setdefault("grid_id", grid_id) != grid_id:
-        raise GridError(None, "grid_id is the digest of the content")
+        raise GridError(None, GridRule.GRID_ID)
     return ZoneGrid(grid_id, start, turn, tuple(zones), whole)
 
 
@@ -166,81 +191,131 @@ def neighbours(grid: ZoneGrid) -> dict[str, tuple[str, ...]]:
 
 
 def _refuse_constant(_: str) -> NoReturn:
-    raise GridError(None, "a coordinate is a finite number")
+    raise GridError(None, GridRule.FINITE)
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise GridError(None, "a JSON object names each member once")
+        raise GridError(None, GridRule.MEMBER_ONCE)
     return members
 
 
 def _stated_turn(document: dict[str, Any], given: int | None) -> int:
     stated = document.get("turn_hour_utc", given)
     if stated is None:
-        raise GridError(None, "turn_hour_utc is in the document or given")
+        raise GridError(None, GridRule.TURN_STATED)
     if type(stated) is not int or not 0 <= stated <= 23:
-        raise GridError(None, "turn_hour_utc is a whole hour, 0 to 23")
+        raise GridError(None, GridRule.TURN_HOUR)
     if given is not None and given != stated:
-        raise GridError(None, "turn_hour_utc is the same in the document and in the settings")
+        raise GridError(None, GridRule.TURN_AGREES)
     return stated
 
 
 def _stated_start(document: dict[str, Any], given: datetime | None, turn: int) -> datetime:
     start = given
     if "valid_from" in document:
+        stated = document["valid_from"]
+        if not isinstance(stated, str) or not TIME.fullmatch(stated):
+            raise GridError(None, GridRule.START_TIME)
         try:
-            start = datetime.fromisoformat(document["valid_from"])
-            start = start if start.tzinfo is None else start.astimezone(UTC)
-        except (TypeError, ValueError, OverflowError):
-            raise GridError(None, "valid_from is an RFC 3339 time with an offset") from None
+            start = datetime.fromisoformat(stated).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise GridError(None, GridRule.START_TIME) from None
     if start is None:
-        raise GridError(None, "valid_from is in the document or given")
+        raise GridError(None, GridRule.START_STATED)
     if start.tzinfo is None:
-        raise GridError(None, "valid_from is an RFC 3339 time with an offset")
+        raise GridError(None, GridRule.START_TIME)
     start = start.astimezone(UTC)
     if given is not None and given != start:
-        raise GridError(None, "valid_from is the same in the document and in the settings")
+        raise GridError(None, GridRule.START_AGREES)
     if (start.hour, start.minute, start.second, start.microsecond) != (turn, 0, 0, 0):
-        raise GridError(None, "valid_from is the turn of a token-day")
+        raise GridError(None, GridRule.START_AT_TURN)
     return start
 
 
 def _label(feature: object, place: int) -> str:
     properties = feature.get("properties") if isinstance(feature, dict) else None
     zone_id = properties.get("zone_id") if isinstance(properties, dict) else None
-    return zone_id if isinstance(zone_id, str) and NAME.fullmatch(zone_id) else f"feature {place + 1}"
+    known = isinstance(zone_id, str) and NAME.fullmatch(zone_id) and not DIGIT_RUN.search(zone_id)
+    return str(zone_id) if known else f"feature {place + 1}"
+
+
+def _check_texts(document: dict[str, Any]) -> None:
+    """Refuses any text, name or value, at any depth, that could hold the number of a SIM or a handset."""
+    waiting: list[tuple[str | None, Any]] = [
+        (None, {key: value for key, value in document.items() if key not in ("features", "grid_id")})
+    ]
+    for place, feature in enumerate(document["features"]):
+        waiting += [(_label(feature, place), value) for key, value in feature.items() if key != "geometry"]
+    while waiting:
+        label, value = waiting.pop()
+        if (isinstance(value, str) and DIGIT_RUN.search(value)) or (isinstance(value, int) and abs(value) >= 10**13):
+            raise GridError(label, GridRule.DIGIT_RUN)
+        if isinstance(value, dict):
+            waiting += [(label, one) for pair in value.items() for one in pair]
+        if isinstance(value, list):
+            waiting += [(label, one) for one in value]
+
+
+def _check_origin(properties: dict[str, Any], label: str) -> None:
+    """Refuses a property that no zone has, and one that says where the zone comes from in a way that cannot be shown."""
+    if not properties.keys() <= ZONE_PROPERTIES | ORIGIN_PROPERTIES:
+        raise GridError(label, GridRule.NO_OTHER_PROPERTY)
+    km = properties.get("border_km", 0)
+    if (
+        not all(_is_text(properties.get(key, "")) for key in ("source", "licence"))
+        or not any(properties.get("confidence", "A") == grade for grade in "ABC")
+        or type(km) not in (int, float)
+        or not abs(km) < 1e6
+    ):
+        raise GridError(label, GridRule.ORIGIN)
+    points = properties.get("crossing_points", [])
+    if (
+        not isinstance(points, list)
+        or len(points) > MAX_CROSSING_POINTS
+        or not all(isinstance(point, dict) and point.keys() <= CROSSING_POINT_FIELDS for point in points)
+        or not all(type(value) in (int, float) or _is_text(value) for point in points for value in point.values())
+    ):
+        raise GridError(label, GridRule.CROSSING_POINTS)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 500 and value.isprintable()
 
 
 def _check_positions(feature: object, place: int) -> int:
     """How many vertices a feature has; refuses what is not made of plain closed rings of finite positions in range."""
     label = _label(feature, place)
     if not isinstance(feature, dict) or feature.get("type") != "Feature":
-        raise GridError(label, "a grid holds features only")
+        raise GridError(label, GridRule.FEATURES_ONLY)
+    if not feature.keys() <= FEATURE_MEMBERS:
+        raise GridError(label, GridRule.NO_OTHER_MEMBER)
     geometry = feature.get("geometry")
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(geometry, dict) or kind not in ("Polygon", "MultiPolygon"):
-        raise GridError(label, "a zone is a Polygon or a MultiPolygon")
+        raise GridError(label, GridRule.POLYGON)
+    if not geometry.keys() <= GEOMETRY_MEMBERS:
+        raise GridError(label, GridRule.NO_OTHER_MEMBER)
     vertices = 0
     for ring in _rings(geometry, label):
         vertices += len(ring)
         if vertices > MAX_VERTICES:
-            raise GridError(label, f"a zone has at most {MAX_VERTICES:,} vertices")
+            raise GridError(label, GridRule.ZONE_VERTICES)
         if len(ring) < 4:
-            raise GridError(label, "a ring has at least four positions")
+            raise GridError(label, GridRule.RING_LENGTH)
         for position in ring:
             if not isinstance(position, list) or len(position) != 2:
-                raise GridError(label, "a position is longitude and latitude, without height")
+                raise GridError(label, GridRule.POSITION)
             lon, lat = position
             if type(lon) not in (int, float) or type(lat) not in (int, float):
-                raise GridError(label, "a coordinate is a finite number")
+                raise GridError(label, GridRule.FINITE)
             if lon != lon or lat != lat or math.inf in (abs(lon), abs(lat)):
-                raise GridError(label, "a coordinate is a finite number")
+                raise GridError(label, GridRule.FINITE)
             if not (-180 <= lon <= 180 and -90 <= lat <= 90):
-                raise GridError(label, "longitude comes first, within 180, then latitude, within 90")
+                raise GridError(label, GridRule.IN_RANGE)
         if ring[0] != ring[-1]:
-            raise GridError(label, "a ring ends where it starts")
+            raise GridError(label, GridRule.RING_CLOSED)
     return vertices
 
 
@@ -248,13 +323,13 @@ def _rings(geometry: dict[str, Any], label: str) -> Iterator[list[Any]]:
     coordinates = geometry.get("coordinates")
     polygons = coordinates if geometry["type"] == "MultiPolygon" else [coordinates]
     if not isinstance(polygons, list) or not polygons or len(polygons) > MAX_VERTICES:
-        raise GridError(label, "a MultiPolygon is a list of polygons")
+        raise GridError(label, GridRule.PART_LIST)
     for polygon in polygons:
         if not isinstance(polygon, list) or not polygon or len(polygon) > MAX_VERTICES:
-            raise GridError(label, "a polygon is a list of rings")
+            raise GridError(label, GridRule.RING_LIST)
         for ring in polygon:
             if not isinstance(ring, list):
-                raise GridError(label, "a ring is a list of positions")
+                raise GridError(label, GridRule.POSITION_LIST)
             yield ring
 
 
@@ -262,16 +337,17 @@ def _zone(feature: dict[str, Any], place: int) -> Zone:
     label = _label(feature, place)
     properties = feature.get("properties")
     if not isinstance(properties, dict):
-        raise GridError(label, "a zone has zone_id, sector_id, kind and name")
-    for key in ("zone_id", "sector_id"):
+        raise GridError(label, GridRule.PROPERTIES)
+    for key, rule in (("zone_id", GridRule.ZONE_ID), ("sector_id", GridRule.SECTOR_ID)):
         value = properties.get(key)
         if not isinstance(value, str) or not NAME.fullmatch(value):
-            raise GridError(label, f"{key} matches ^{NAME.pattern}$")
+            raise GridError(label, rule)
     name = properties.get("name")
     if not isinstance(name, str) or not 1 <= len(name) <= 200 or not name.isprintable():
-        raise GridError(label, "name is printable text of 1 to 200 characters")
+        raise GridError(label, GridRule.NAME)
     if properties.get("kind") not in tuple(ZoneKind):
-        raise GridError(label, "kind is belt or crossing_point")
+        raise GridError(label, GridRule.KIND)
+    _check_origin(properties, label)
     geometry = feature["geometry"]
     polygons = geometry["coordinates"] if geometry["type"] == "MultiPolygon" else [geometry["coordinates"]]
     parts = [Polygon(polygon[0], polygon[1:]) for polygon in polygons]

@@ -38,12 +38,16 @@ class Plane:
         1.21
         """
         there, _ = _transformers(self.lon, self.lat)
-        return shapely.transform(geometry, there.transform, interleaved=False)
+        moved = shapely.transform(geometry, there.transform, interleaved=False)
+        lon = shapely.get_coordinates(geometry)[:, 0]
+        return _each(_seam_closed, moved) if (np.abs(lon) >= 180).any() else moved
 
     def to_degrees(self, geometry: Any) -> Any:
-        """The geometry (or array of them) in degrees, from metres on the plane."""
+        """The geometry (or array of them) in degrees, from metres on the plane; polygons are cut at 180 degrees."""
         _, back = _transformers(self.lon, self.lat)
-        return shapely.transform(geometry, back.transform, interleaved=False)
+        moved = shapely.transform(geometry, back.transform, interleaved=False)
+        lon = shapely.get_coordinates(moved)[:, 0]
+        return _each(_cut_at_180, moved) if len(lon) and np.ptp(lon) > 180 else moved
 
     def xy(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions on the plane, in metres."""
@@ -53,9 +57,46 @@ class Plane:
 
 
 def plane_around(geometry: Any) -> Plane:
-    """The plane centred on the middle of a geometry's bounds, to the tenth of a degree."""
+    """The plane centred on the middle of a geometry's bounds, to the tenth of a degree.
+
+    What spans more than half the globe lies across the meridian of 180 degrees.
+
+    >>> plane_around(shapely.linestrings([(179, 65), (-178, 65)]))
+    Plane(lon=-179.5, lat=65.0)
+    """
     west, south, east, north = shapely.total_bounds(geometry)
-    return Plane(round((west + east) / 2, 1), round((south + north) / 2, 1))
+    if east - west > 180:
+        lon = shapely.get_coordinates(geometry)[:, 0] % 360
+        west, east = lon.min(), lon.max()
+    middle = (west + east) / 2
+    return Plane(round(float(middle - 360 if middle > 180 else middle), 1), round(float(south + north) / 2, 1))
+
+
+def _each(change: Any, geometry: Any) -> Any:
+    if isinstance(geometry, shapely.Geometry):
+        return change(geometry)
+    changed = np.empty(len(geometry), dtype=object)
+    changed[:] = [change(one) for one in geometry]
+    return changed
+
+
+def _seam_closed(ground: Any) -> Any:
+    """Ground that was cut at 180 degrees, on the plane, made one again."""
+    return (
+        shapely.union_all(shapely.get_parts(ground), grid_size=0.01) if ground.geom_type == "MultiPolygon" else ground
+    )
+
+
+def _cut_at_180(ground: Any) -> Any:
+    """A polygon across 180 degrees as GeoJSON wants it (RFC 7946, section 3.1.9): cut there."""
+    west, _, east, _ = ground.bounds
+    if ground.geom_type not in ("Polygon", "MultiPolygon") or not east - west > 180:
+        return ground
+    whole = shapely.transform(ground, lambda positions: np.stack([positions[:, 0] % 360, positions[:, 1]], axis=1))
+    halves = [shapely.intersection(whole, shapely.box(start, -90, start + 180, 90)) for start in (0, 180)]
+    halves[1] = shapely.transform(halves[1], lambda positions: positions - (360, 0))
+    parts = [part for half in halves for part in shapely.get_parts(half) if part.geom_type == "Polygon"]
+    return parts[0] if len(parts) == 1 else shapely.multipolygons(parts)
 
 
 def stations(line: Any, step_m: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,6 +1,7 @@
 """Network files in the schema of Eurostat's multimno (1.0.0, commit 0bae998) as a cell plan.
 
-Taken over are position, direction, beam, range (metres there too) and validity; the rest of the schema is about radio. It
+Taken over are position, direction, beam, range (metres there too), validity and, where the file has it, the antenna's height;
+the rest of the schema is about radio. It
 names no network, so the carrier's own is declared; its `cell_id` has no set form, so the same table of cells as for events
 says what each one is (`ingest.multimno`).
 """
@@ -9,12 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
-from geofence.cell_plan import COLUMNS, CellPlanError, checked_cell_plan
+from geofence.cell_plan import CellPlanError, checked_cell_plan
 from ingest.attachment import Rat
 from ingest.multimno import read_multimno_ids
 from ingest.times import wall_clock_instants
 
 TECHNOLOGIES = {"GSM": Rat.GERA, "UMTS": Rat.UTRA, "LTE": Rat.EUTRA, "5G": Rat.NR}
+_HEIGHT = "antenna_height"
 _READ = (
     "cell_id",
     "latitude",
@@ -37,7 +39,8 @@ def read_multimno_cells(path: Path, *, plmn: str, cells: Path, time_zone: str) -
     """
     ids = read_multimno_ids(cells).rename({"cell_id": "spelled"})
     try:
-        found = pl.read_parquet(path, columns=list(_READ))
+        optional = [_HEIGHT] if _HEIGHT in pl.read_parquet_schema(path) else []
+        found = pl.read_parquet(path, columns=[*_READ, *optional])
     except pl.exceptions.PolarsError:
         raise CellPlanError(None, f"a multimno network file is Parquet with {', '.join(_READ)}") from None
     table = found.join(ids, left_on="cell_id", right_on="multimno_cell_id", how="left", maintain_order="left")
@@ -70,8 +73,10 @@ def read_multimno_cells(path: Path, *, plmn: str, cells: Path, time_zone: str) -
         pl.when(directed).then(pl.col("horizontal_beam_width")).alias("beamwidth_deg"),
         pl.col("range").alias("range_m"),
         *(valid[name].alias(name) for name in _VALIDITY),
+        # A height of 0 is none: it is what a table of numbers has where nothing was filled in.
+        *(pl.when(pl.col(name) != 0).then(pl.col(name)).alias("height_m") for name in optional),
     )
-    return checked_cell_plan(plan.select(COLUMNS))
+    return checked_cell_plan(plan)
 
 
 _VALIDITY = {"valid_from": "start", "valid_to": "end"}

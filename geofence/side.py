@@ -11,40 +11,50 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry import LineString, Polygon
 
+from geofence.border import BorderError
+from geofence.metres import stations
+from geofence.rules import BorderRule
+
+ASIDE_M = 30.0
+AT_ODDS = 0.15
+"""Share of the places beside a line that may lie on the wrong side of it, where it nearly meets itself; more is a line
+whose pieces are drawn in different directions."""
 TREND_M = 5_000.0
 NOWHERE = Polygon()
 
 
-def sides(chain: LineString, width_m: float, zones: Any = NOWHERE) -> NDArray[Any]:
+def sides(chain: Any, width_m: float, zones: Any = NOWHERE) -> NDArray[Any]:
     """The polygons into which the line cuts the strip that reaches `width_m` to both sides of it.
 
-    Beyond its ends the line is carried on straight, past the given zones.
+    Beyond its ends an open line is carried on straight, past the given zones; a ring (an enclave) has no ends.
 
     >>> line = LineString([(0, 0), (0, 1000)])
     >>> len(sides(line, 500.0))
     2
     """
-    strip = shapely.buffer(shapely.simplify(chain, 100.0), width_m, quad_segs=4)
-    cut = shapely.union_all([shapely.boundary(strip), _prolonged(chain, 3 * width_m, zones)])
+    # The outer edge need not be exact, and a wide buffer of a detailed line takes most of the time.
+    strip = shapely.buffer(shapely.simplify(chain, max(100.0, width_m / 50)), width_m, quad_segs=4)
+    ways = [way if way.is_closed else _prolonged(way, 3 * width_m, zones) for way in shapely.get_parts(chain)]
+    cut = shapely.union_all([shapely.boundary(strip), *ways])
     faces = shapely.get_parts(shapely.polygonize([cut]))
     inside = shapely.contains_properly(strip, shapely.point_on_surface(faces))
     within: NDArray[Any] = faces[inside]
     return within
 
 
-def ground_home(chain: LineString, held: NDArray[Any], width_m: float) -> Any:
+def ground_home(chain: Any, held: NDArray[Any], width_m: float) -> Any:
     """The ground within `width_m` of the line on the side where the given shapes lie."""
     faces, home = _faces_held(chain, held, width_m)
     return shapely.union_all(faces[home])
 
 
-def ground_abroad(chain: LineString, zones: NDArray[Any], width_m: float) -> Any:
+def ground_abroad(chain: Any, zones: NDArray[Any], width_m: float) -> Any:
     """The ground within `width_m` of the line on the far side, where the zones do not lie."""
     faces, home = _faces_held(chain, zones, width_m)
     return shapely.union_all(faces[~home])
 
 
-def _faces_held(chain: LineString, held: NDArray[Any], width_m: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _faces_held(chain: Any, held: NDArray[Any], width_m: float) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     faces = sides(chain, width_m, shapely.union_all(held))
     shape, face = shapely.STRtree(faces).query(held, predicate="intersects")
     area = np.zeros(len(faces))
@@ -55,18 +65,42 @@ def _faces_held(chain: LineString, held: NDArray[Any], width_m: float) -> tuple[
     return faces, home
 
 
-def ground_to_the_left(line: Any, chain: LineString, width_m: float) -> Any:
-    """The ground within `width_m` of the line, to its left as it is drawn."""
+def ground_to_the_left(line: Any, chain: Any, width_m: float) -> Any:
+    """The ground within `width_m` of the line, to its left as it is drawn.
+
+    Raises BorderError where left and right cannot be told: pieces drawn in different directions.
+    """
     faces = sides(chain, width_m)
-    beside = []
+    tree = shapely.STRtree(faces)
+    left, right = (
+        np.bincount(tree.query(shapely.points(places), predicate="within")[1], minlength=len(faces))
+        for places in beside(line, 250.0, ASIDE_M)
+    )
+    if np.minimum(left, right).sum() > AT_ODDS * max(1, (left + right).sum()):
+        raise BorderError(BorderRule.ONE_WAY)
+    return shapely.union_all(faces[left > right])
+
+
+def beside(line: Any, step_m: float, aside_m: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places to the left and to the right of a line as it is drawn, one pair a step, in metres.
+
+    >>> left, right = beside(LineString([(0, 0), (0, 1000)]), 500.0, 30.0)
+    >>> left[:, 0].tolist(), right[:, 0].tolist()
+    ([-30.0, -30.0], [30.0, 30.0])
+    """
+    lefts, rights = [], []
     for part in shapely.get_parts(line):
-        for at in np.arange(min(500.0, part.length / 2), part.length, 1_000.0):
-            here, there = (np.asarray(part.interpolate(at + step).coords[0]) for step in (-20.0, 20.0))
-            along = (there - here) / max(float(np.hypot(*(there - here))), 1e-9)
-            beside.append((here + there) / 2 + 30.0 * np.array([-along[1], along[0]]))
-    _, face = shapely.STRtree(faces).query(shapely.points(np.array(beside)), predicate="within")
-    votes = np.bincount(face, minlength=len(faces))
-    return shapely.union_all(faces[votes > 0.5 * votes.max()])
+        _, lengths = stations(part, step_m)
+        at = np.cumsum(lengths) - lengths / 2
+        back, ahead = (
+            shapely.get_coordinates(shapely.line_interpolate_point(part, np.clip(at + step, 0, part.length)))
+            for step in (-20.0, 20.0)
+        )
+        along = (ahead - back) / np.maximum(np.hypot(*(ahead - back).T), 1e-9)[:, None]
+        middle, across = (back + ahead) / 2, aside_m * np.stack([-along[:, 1], along[:, 0]], axis=1)
+        lefts.append(middle + across)
+        rights.append(middle - across)
+    return np.concatenate(lefts), np.concatenate(rights)
 
 
 def tiles(ground: Any, most_vertices: int = 256) -> NDArray[Any]:

@@ -162,31 +162,54 @@ def demo(
 
 @zones_app.command("build")
 def zones_build(
-    border: Annotated[str, typer.Argument(help="A bundled border's id (VN-KH), or a GeoJSON file with the line.")],
+    border: Annotated[
+        str, typer.Argument(help="A bundled border's id (VN-KH), or a file with the line or two country polygons.")
+    ],
     home: Annotated[str, typer.Option(help="ISO code of the home side.")],
     out: Annotated[Path, typer.Option(help="GeoJSON file to write.")],
     valid_from: At,
     turn_hour: Annotated[int, typer.Option(min=0, max=23, help="UTC hour at which the token-day turns.")],
     depth_km: Annotated[float, typer.Option(min=1, max=50)] = 10,
-    length_km: Annotated[float, typer.Option(min=10, max=100)] = 25,
+    length_km: Annotated[float, typer.Option(min=10, max=200)] = 25,
+    crossing_points: Annotated[
+        Path | None, typer.Option(help="CSV: id, name, lon, lat, uncertainty_m. The bundled list without it.")
+    ] = None,
+    roads: Annotated[
+        Path | None, typer.Option(help="Road lines that crossing points are reached by. The bundled ones without it.")
+    ] = None,
+    approach_km: Annotated[
+        float, typer.Option(min=0, max=30, help="How far beyond its circle a crossing point follows its roads.")
+    ] = 5,
+    sectors: Annotated[Path | None, typer.Option(help="Administrative polygons that sectors are taken from.")] = None,
+    sector_name: Annotated[str, typer.Option(help="The field of the sectors' file that holds the name.")] = "name",
     as_json: AsJson = False,
 ) -> None:
     """Build belt and crossing-point zones along a border."""
     from geofence.border import read_border
     from geofence.build import build_zone_grid
+    from geofence.check import grid_gap_m
+    from geofence.crossing_points import read_crossing_points
     from geofence.grid import write_zone_grid
+    from geofence.roads import read_roads
+    from geofence.sectors import read_sectors
 
     with _working("Building the zone grid"):
+        line = read_border(border)
         grid = build_zone_grid(
-            read_border(border),
+            line,
             home,
             depth_m=depth_km * 1000,
             length_m=length_km * 1000,
             valid_from=valid_from.replace(tzinfo=UTC),
             turn_hour_utc=turn_hour,
+            crossing_points=None if crossing_points is None else read_crossing_points(crossing_points),
+            roads=None if roads is None else read_roads(roads),
+            approach_m=approach_km * 1000,
+            sectors=None if sectors is None else read_sectors(sectors, sector_name),
         )
         write_zone_grid(grid, out)
-    _report(_grid_facts(grid), as_json)
+        gap_m = grid_gap_m(grid, line.line)
+    _report({**_grid_facts(grid), "longest_gap_m": gap_m}, as_json)
 
 
 @zones_app.command("check")
@@ -197,18 +220,22 @@ def zones_check(
     valid_from: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"], help="UTC.")
     ] = None,
+    home: Annotated[str | None, typer.Option(help="ISO code of the home side, where the file does not say it.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a zone grid by every rule; nothing is repaired."""
     from geofence.border import read_border
-    from geofence.check import check_zone_grid
+    from geofence.check import check_home_country, check_zone_grid, grid_gap_m
     from geofence.grid import read_zone_grid
 
     starts = None if valid_from is None else valid_from.replace(tzinfo=UTC)
     with _working("Checking the zone grid"):
         checked = read_zone_grid(grid, turn_hour_utc=turn_hour, valid_from=starts)
-        check_zone_grid(checked, read_border(border).line)
-    _report(_grid_facts(checked), as_json)
+        line = read_border(border)
+        check_zone_grid(checked, line.line)
+        check_home_country(checked, line, home)
+        gap_m = grid_gap_m(checked, line.line)
+    _report({**_grid_facts(checked), "longest_gap_m": gap_m}, as_json)
 
 
 @zones_app.command("diff")
@@ -241,9 +268,22 @@ def _grid_facts(grid: Any) -> dict[str, Any]:
     }
 
 
+@cells_app.command("check")
+def cells_check(plan: Path, as_json: AsJson = False) -> None:
+    """Check a cell plan by every rule; nothing is repaired and no value is shown. Exit code 1 if a rule is broken."""
+    from dataclasses import asdict
+
+    from geofence.cell_plan import plan_faults
+
+    faults = plan_faults(plan)
+    _report({"verdict": "not fit" if faults else "fit", "faults": [asdict(fault) for fault in faults]}, as_json)
+    if faults:
+        raise typer.Exit(1)
+
+
 @cells_app.command("locate")
 def cells_locate(config: Config = None, as_json: AsJson = False) -> None:
-    """Put the cell plan on the zone grid; say how well each zone is seen."""
+    """Put the cell plan on the zone grid; say how well each zone is seen by the cells that are valid now."""
     from geofence.locate import coverage_document
     from jobs.edge import place_cells
 
@@ -255,10 +295,111 @@ def cells_locate(config: Config = None, as_json: AsJson = False) -> None:
             "in_zones": int((placed.located.cells["zone"] >= 0).sum()),
             "overlapping_pairs": placed.located.overlaps.height,
             "plan_digest": placed.located.digest,
-            "coverage": coverage_document(placed.located, placed.grid),
+            "coverage": coverage_document(placed.located, placed.grid, at=_now()),
         },
         as_json,
     )
+
+
+Instant = Annotated[
+    datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"], help="UTC; now without it.")
+]
+
+
+@cells_app.command("diff")
+def cells_diff(
+    before: Annotated[Path, typer.Argument(help="The earlier cell plan.")],
+    after: Annotated[Path, typer.Argument(help="The later one; it may be the same file, looked at at another time.")],
+    config: Config = None,
+    at: Instant = None,
+    at_after: Instant = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a later cell plan changes: cells added, removed, moved, turned, re-zoned, and their share in each zone."""
+    from dataclasses import asdict
+
+    from geofence.cell_plan import read_cell_plan
+    from geofence.plan_diff import cells_at, diff_cells
+    from jobs.edge import place_cells
+
+    settings = _edge_settings(config)
+    first = _now() if at is None else at.replace(tzinfo=UTC)
+    later = first if at_after is None else at_after.replace(tzinfo=UTC)
+    with _working("Locating both plans"):
+        placed = [place_cells(settings, path) for path in (before, after)]
+        tables = [
+            cells_at(read_cell_plan(path), one.located, instant)
+            for path, one, instant in zip((before, after), placed, (first, later), strict=True)
+        ]
+    found = asdict(diff_cells(tables[0], tables[1], placed[0].grid))
+    if as_json:
+        _report(found, as_json)
+        return
+    listed = ("added", "removed", "moved", "turned", "rezoned")
+    _report(
+        {**{name: len(found[name]) for name in listed}, "unchanged": found["unchanged"], "zones": list(found["zones"])},
+        as_json,
+    )
+
+
+@cells_app.command("switches")
+def cells_switches(config: Config = None, as_json: AsJson = False) -> None:
+    """When the plan's own dates switch cells of a zone on or off, and whether that makes the hour degraded."""
+    from geofence.switches import switched_shares, switches
+    from ingest.alarms import SHARE_OF_A_ZONE
+    from ingest.release import format_utc
+    from ingest.token_day import hour_start
+    from jobs.edge import place_cells
+    from jobs.grounds import ZonePlace
+    from jobs.watch import cells_in_zones
+
+    with _working("Locating the cells"):
+        placed = place_cells(_edge_settings(config))
+        zones = [ZonePlace(zone.zone_id, zone.sector_id, zone.kind) for zone in placed.grid.zones]
+        cells = cells_in_zones(placed.located.cells, zones)
+        hours = sorted({hour_start(at) for at in switches(cells)["at"]})
+        found = [
+            {"hour": format_utc(hour), "zones": shares, "degraded": max(shares.values()) >= SHARE_OF_A_ZONE}
+            for hour in hours
+            if (shares := switched_shares(cells, hour))
+        ]
+    _report({"switches": found}, as_json)
+
+
+@cells_app.command("unknown")
+def cells_unknown(
+    files: Annotated[list[Path], typer.Argument(help="Files or folders of cell-attachment events.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name the cells in a feed that the plan does not know, or not for that time: keys only, no count and no time."""
+    from geofence.cell_plan import read_cell_plan
+    from jobs.feed_check import feed_files
+    from jobs.unknown_cells import cells_not_known
+
+    settings = _edge_settings(config)
+    with _working("Reading the feed"):
+        found, is_all = cells_not_known(
+            feed_files(files, settings.format), settings.format, settings.layout, read_cell_plan(settings.cell_plan)
+        )
+    _report({"cells": found.to_dicts(), "complete": is_all}, as_json)
+
+
+@cells_app.command("unknown-rows")
+def cells_unknown_rows(
+    config: Config = None,
+    hours: Annotated[int, typer.Option(min=1, max=168, help="So many hours before now.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many rows of each hour and source came from cells that the plan does not know, or not for that time."""
+    from jobs.status import recent_records
+    from jobs.tables import EdgeFolder
+    from jobs.unknown_cells import rows_on_unknown_cells
+
+    folder, span, now = EdgeFolder(_edge_settings(config).state), timedelta(hours=hours), _now()
+    records = recent_records(folder, since=now - span - timedelta(days=1))
+    found = rows_on_unknown_cells((row for _, record in records for row in record["rows"]), now=now, span=span)
+    _report({"hours": found}, as_json)
 
 
 @cells_app.command("import-opencellid")
@@ -395,14 +536,18 @@ def simulate_counts_command(
     out: Annotated[Path, typer.Option(help="Folder for releases-YYYY-MM.ndjson.gz, truth.parquet and surges.parquet.")],
     start: At,
     end: At,
-    carrier: Annotated[list[str], typer.Option(help="NAME=SHARE of the market; may be given again.")],
+    carrier: Annotated[
+        list[str], typer.Option(help="NAME=SHARE of the market; may be given again. Without it three: 45, 35, 20 %.")
+    ] = [],  # noqa: B006
     seed: int = 1,
     surges: Annotated[bool, typer.Option(help="Plant surges in the last 30 days.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Months of zone-hour counts as carriers would publish them."""
     from geofence.grid import neighbours, read_zone_grid
+    from simulator.carriers import shares_of, three_carriers
     from simulator.counts import simulate_counts, write_releases
+    from simulator.rates import countries
     from simulator.surges import place_surges, surge_truth
 
     zone_grid = read_zone_grid(grid)
@@ -414,6 +559,7 @@ def simulate_counts_command(
         else ()
     )
     shares = {name: float(share) for name, _, share in (given.partition("=") for given in carrier)}
+    shares = shares or shares_of(three_carriers(countries(zone_grid)[0]))
     with _working("Simulating counts"):
         made = simulate_counts(zone_grid, touching, start=first, end=last, carriers=shares, surges=planted, seed=seed)
         files = write_releases(made.releases, out)
@@ -422,68 +568,105 @@ def simulate_counts_command(
     _report({"files": [file.name for file in files], "surges": len(planted), "seed": seed}, as_json)
 
 
+TokenDay = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The token-day that starts on this UTC date.")]
+OnBorder = Annotated[str, typer.Option(help="A bundled border's id, or a GeoJSON file with the line.")]
+Bystanders = Annotated[float, typer.Option(min=0.001, max=1, help="Share of bystanders simulated.")]
+
+
 @simulate_app.command("events")
 def simulate_events_command(
     grid: Path,
-    border: Annotated[str, typer.Option(help="A bundled border's id, or a GeoJSON file with the line.")],
-    out: Annotated[Path, typer.Option(help="Folder for cells.csv, feed/ and truth.parquet.")],
-    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The token-day that starts on this UTC date.")],
-    own: Annotated[str, typer.Option(help="MCC-MNC of the carrier.")] = "452-04",
-    across: Annotated[list[str], typer.Option(help="MCC-MNC of a network across; may be given again.")] = [  # noqa: B006
-        "456-01",
-        "456-06",
+    border: OnBorder,
+    out: Annotated[
+        Path, typer.Option(help="Folder with one of each carrier: cells.csv, feed/, alarms/ and truth.parquet.")
     ],
-    share: Annotated[float, typer.Option(min=0.01, max=1, help="Of the market.")] = 0.6,
-    scale: Annotated[float, typer.Option(min=0.001, max=1, help="Share of bystanders simulated.")] = 0.1,
+    day: TokenDay,
+    carrier: Annotated[
+        list[str],
+        typer.Option(help="One of carrier-a, -b and -c (45, 35, 20 %), or NAME=MCC-MNC=SHARE. Without it all three."),
+    ] = [],  # noqa: B006
+    across: Annotated[list[str], typer.Option(help="MCC-MNC of a network across; may be given again.")] = [],  # noqa: B006
+    scale: Bystanders = 0.1,
+    surges: Annotated[bool, typer.Option(help="Plant a surge of 500.")] = True,
+    outage: Annotated[
+        list[str], typer.Option(help="ZONE,HOURS-FROM-THE-TURN,HOURS,DEVICES: a mast fails, so many come back at once.")
+    ] = [],  # noqa: B006
+    new_site: Annotated[list[str], typer.Option(help="ZONE,HOURS-FROM-THE-TURN,DEVICES: a mast is switched on.")] = [],  # noqa: B006
+    processes: Annotated[int, typer.Option(min=1, max=8, help="A carrier each.")] = 1,
     file_format: Annotated[Literal["parquet", "ndjson"], typer.Option("--format")] = "parquet",
     seed: int = 1,
     as_json: AsJson = False,
 ) -> None:
-    """A day of cell-attachment events of one carrier, with a cell plan, feed marks and a planted surge."""
+    """A day of cell-attachment events of three carriers: cell plans, feeds with marks, element alarms, a planted surge."""
     from geofence.border import read_border
     from geofence.grid import neighbours, read_zone_grid
     from ingest.release import HOUR
-    from simulator.events import simulate_events, write_events
-    from simulator.ground import survey
-    from simulator.network import simulate_network
-    from simulator.realism import realism_gates
+    from simulator.carrier_day import CarrierDay, simulate_days
+    from simulator.carriers import chosen_carriers
+    from simulator.incidents import Incident, parse_new_site, parse_outage
+    from simulator.rates import countries
     from simulator.surges import SurgeSize, place_surges, surge_truth
 
     zone_grid, line = read_zone_grid(grid), read_border(border)
-    touching = neighbours(zone_grid)
     start = day.replace(tzinfo=UTC, hour=zone_grid.turn_hour_utc)
-    planted = place_surges(
-        zone_grid,
-        touching,
-        start=start + HOUR * 3,
-        end=start + HOUR * 21,
-        seed=seed,
-        plan=(SurgeSize(500, 2, "burst"),),
-    )
-    with _working("Simulating events"):
-        plan = simulate_network(zone_grid, line, plmn=own, seed=seed)
-        surveyed = survey(zone_grid, line)
-        out.mkdir(parents=True, exist_ok=True)
-        plan.write_csv(out / "cells.csv", datetime_format="%Y-%m-%dT%H:%M:%SZ")
-        made = simulate_events(
-            zone_grid,
-            plan,
-            line,
-            token_day_start=start,
-            carrier_share=share,
-            own_plmn=own,
-            across_plmns=across,
-            surges=planted,
-            seed=seed,
-            neighbours=touching,
-            scale=scale,
-            ground=surveyed,
-        )
-        write_events(made, out / "feed", format=file_format)
-        made.truth.write_parquet(out / "truth.parquet")
+    size = (SurgeSize(500, 2, "burst"),) if surges else ()
+    touching = neighbours(zone_grid)
+    planted = place_surges(zone_grid, touching, start=start + HOUR * 3, end=start + HOUR * 21, seed=seed, plan=size)
+    carriers = chosen_carriers(carrier, home=countries(zone_grid)[0])
+    incidents: list[Incident] = [parse_outage(text, start) for text in outage]
+    incidents += [parse_new_site(text, start) for text in new_site]
+    asked = [
+        CarrierDay(zone_grid, line, one, start, seed, planted, tuple(incidents), scale, tuple(across))
+        for one in carriers
+    ]
+    with _working("Simulating events") as say:
+        written = []
+        for done in simulate_days(asked, out, format=file_format, processes=processes):
+            say(f"{done.carrier}: {done.events:,} events")
+            written.append({name: getattr(done, name) for name in done.__slots__})
         surge_truth(planted).write_parquet(out / "surges.parquet")
-        gates = realism_gates(made, plan, surveyed)
-    _report({"events": made.events.height, "seed": seed, "realism": gates.to_dicts()}, as_json)
+    _report({"events": sum(int(one["events"]) for one in written), "seed": seed, "carriers": written}, as_json)
+
+
+@simulate_app.command("check")
+def simulate_check_command(
+    grid: Path,
+    border: OnBorder,
+    day: TokenDay,
+    carrier: Annotated[str, typer.Option(help="carrier-a, -b or -c, or NAME=MCC-MNC=SHARE.")] = "carrier-a",
+    scale: Bystanders = 0.05,
+    seed: Annotated[list[int], typer.Option(help="May be given again.")] = [1],  # noqa: B006
+    as_json: AsJson = False,
+) -> None:
+    """How real a simulated day is: every figure beside that of notes/telecom.md; exits with 1 if one is out of range."""
+    import polars as pl
+
+    from geofence.border import read_border
+    from geofence.grid import read_zone_grid
+    from simulator.carrier_day import CarrierDay, simulate_day
+    from simulator.carriers import chosen_carriers
+    from simulator.ground import survey
+    from simulator.rates import countries
+    from simulator.realism import gates_text, realism_gates
+
+    zone_grid, line = read_zone_grid(grid), read_border(border)
+    start = day.replace(tzinfo=UTC, hour=zone_grid.turn_hour_utc)
+    (one,) = chosen_carriers([carrier], home=countries(zone_grid)[0])
+    ground = survey(zone_grid, line)
+    tables = []
+    for number in seed:
+        with _working(f"Simulating a day, seed {number}"):
+            asked = CarrierDay(zone_grid, line, one, start, number, scale=scale)
+            made = simulate_day(asked, ground)
+            gates = realism_gates(made, made.network, ground, asked.law())
+        if not as_json:
+            typer.echo(f"{border}, {one.name}, seed {number}, {made.events.height:,} events\n{gates_text(gates)}")
+        tables.append(gates.with_columns(seed=pl.lit(number)))
+    checked = pl.concat(tables)
+    if as_json:
+        _report({"border": border, "realism": checked.to_dicts()}, as_json)
+    if not checked["passed"].all():
+        raise typer.Exit(1)
 
 
 # The edge

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 
 from geofence.border import read_border
 from geofence.cell_plan import read_cell_plan
-from geofence.check import check_zone_grid
+from geofence.check import check_home_country, check_zone_grid
 from geofence.grid import ZoneGrid, read_zone_grid
+from geofence.land_cover import read_land_cover
 from geofence.locate import LocatedPlan, locate_cells
+from geofence.propagation import FootprintModel
 from ingest.door import Admission
 from ingest.kafka import read_marks_topic
 from ingest.marks import FeedMark, covered_until, read_marks
@@ -56,12 +59,23 @@ class Placed:
     located: LocatedPlan
 
 
-def place_cells(settings: EdgeSettings) -> Placed:
-    """The zone grid and the located cell plan; raises GridError, BorderError or CellPlanError with the rule broken."""
+def place_cells(settings: EdgeSettings, cell_plan: Path | None = None) -> Placed:
+    """The zone grid and the located cell plan, that of the settings or another one.
+
+    Raises GridError, BorderError, CellPlanError or LandCoverError with the rule broken.
+    """
     border = read_border(settings.border)
     grid = read_zone_grid(settings.zone_grid, turn_hour_utc=settings.turn_hour_utc, valid_from=settings.grid_valid_from)
     check_zone_grid(grid, border.line)
-    return Placed(grid, locate_cells(read_cell_plan(settings.cell_plan), grid, border.line))
+    check_home_country(grid, border)
+    located = locate_cells(
+        read_cell_plan(cell_plan or settings.cell_plan),
+        grid,
+        border.line,
+        model=FootprintModel(shape=settings.footprint),
+        land_cover=None if settings.land_cover is None else read_land_cover(settings.land_cover),
+    )
+    return Placed(grid, located)
 
 
 def open_edge(settings: EdgeSettings, placed: Placed, milestone: Milestone) -> Edge:

@@ -19,6 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from geofence.propagation import Shape
 from ingest.attachment import PLMN_PATTERN
 from ingest.columns import ColumnMap
 from ingest.files import FileFormat, Layout
@@ -68,6 +69,13 @@ class EdgeSettings(_Section):
     border: str = Field(description="a bundled border's id, or a GeoJSON file with the line")
     zone_grid: Path
     cell_plan: Path
+    footprint: Shape = Field(
+        default=Shape.PROPAGATION,
+        description="how the mass of a cell with a direction is spread: propagation or sector (docs/cells.md)",
+    )
+    land_cover: Path | None = Field(
+        default=None, description="geometry file of water and forest (docs/cells.md); none: all ground is alike"
+    )
     turn_hour_utc: int | None = Field(
         default=None, ge=0, le=23, description="only for a grid that does not fix its own"
     )
@@ -221,7 +229,18 @@ class _File(TomlConfigSettingsSource):
 
 
 _LOGIN_FILES = {"client_file", "java_file", "registry_client_file"}
-_PATHS = {"border", "zone_grid", "cell_plan", "source", "marks", "alarms", "state", "models", "policy_file"}
+_PATHS = {
+    "border",
+    "zone_grid",
+    "cell_plan",
+    "land_cover",
+    "source",
+    "marks",
+    "alarms",
+    "state",
+    "models",
+    "policy_file",
+}
 
 
 def config_path(config: Path | None) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from geofence.switches import switched_hours
 from ingest.alarms import AlarmFeed, degraded_hours, read_alarms
 from ingest.feed import TRACKS_REACH_BACK, FeedWatch, doubts
 from ingest.release import HOUR, canonical_json, format_utc
@@ -43,7 +44,8 @@ class FeedMonitor:
         hours = [first + HOUR * number for number in range((window_start - first) // HOUR + 2)]
         return FeedWatch(
             covered_until=self.folder.covered_until,
-            touched=degraded_hours(feed.alarms, zone_cells(cells, window_start), [window_start]),
+            touched=degraded_hours(feed.alarms, zone_cells(cells, window_start), [window_start])
+            | switched_hours(cells, [window_start]),
             lost=frozenset(hours if self.folder.lost(hours) else ()),
             alarm_unread=bool(feed.unread),
         )

@@ -19,6 +19,8 @@ from movement.sighting import Side
 HOUR_MS = 3_600_000
 FLIP_MS = HOUR_MS
 """Two opposite movements this close, on overlapping footprints, are radio and no movement; also the crossing-point reach."""
+LATE_MS = 90_000
+"""A registration abroad written this soon after the return that names it stands just before that return."""
 SILENCE_MS = 6 * HOUR_MS
 """A departure after a longer silence at home is not counted: nobody knows where the token was."""
 
@@ -45,6 +47,7 @@ CARRY_OVER_SCHEMA = pl.Schema(
         "crossing_point": pl.Int32(),
         "crossing_point_at": pl.Int64(),
         "from_abroad_at": pl.Int64(),
+        "owed_at": pl.Int64(),
         "arrivals": pl.Int8(),
         "departures": pl.Int8(),
         "pending": pl.List(_PENDING),
@@ -109,7 +112,6 @@ def advance(carry_over: pl.DataFrame, sightings: pl.DataFrame, ground: Ground, *
         if not hour_start_ms <= first <= last < hour_start_ms + HOUR_MS:  # type: ignore[operator]
             raise ValueError("a sighting lies outside the hour of its partition")
     rows = _Rows.of(carry_over, sightings, ground, hour_start_ms)
-    distinct = len(rows.at) - carry_over.height
     derived = _derive(rows, ground)
     pending, pending_owner = _continue_pending(carry_over, rows)
     movements = _Movements.joined(pending, pending_owner, derived)
@@ -119,8 +121,8 @@ def advance(carry_over: pl.DataFrame, sightings: pl.DataFrame, ground: Ground, *
     following = _remember(rows, kept.take(~settled), owners, directions)
     tally = Tally(
         sightings=sightings.height,
-        distinct=distinct,
-        duplicate=sightings.height - distinct,
+        distinct=rows.distinct,
+        duplicate=sightings.height - rows.distinct,
         candidates=len(derived.at),
         flip=len(movements.at) - len(kept.at),
         pending_before=len(pending.at),
@@ -153,6 +155,8 @@ class _Rows:
     flip: NDArray[np.bool_]
     repeat: NDArray[np.bool_]
     last: NDArray[np.int64]  # last row of each group
+    owed_at: NDArray[np.int64]  # of each group, the return whose registration abroad may still be written
+    distinct: int  # sightings, before late ones were taken away
 
     @classmethod
     def of(cls, carry_over: pl.DataFrame, sightings: pl.DataFrame, ground: Ground, hour_start_ms: int) -> "_Rows":
@@ -171,11 +175,19 @@ class _Rows:
         rank = _rank_in_token(all_at - hour_start_ms, all_state, all_cells, all_side)
         rank[:seeds] = -1
         order, first = _in_order(_words(all_tokens), rank)
+        distinct = len(order) - seeds
+        side = all_side[order]
+        owed_at = np.append(carry_over["owed_at"].to_numpy(), _NEVER)[np.minimum(order[first], seeds)]
+        late = _late_registrations(order, first, side, all_at, all_state, owed_at, hour_start_ms + HOUR_MS)
+        if late.moved or late.dropped:
+            all_at[order[[here for here, _ in late.moved]]] = late.stands_at
+            where = late.order_of(len(order))
+            order, side, first = order[where], side[where], np.delete(first, late.dropped)
         token = all_tokens.gather(order[first])
         n = len(order)
         owner = np.cumsum(first) - 1
         seed = order < seeds
-        at, state, side, cell = all_at[order], all_state[order], all_side[order], all_cells[order]
+        at, state, cell = all_at[order], all_state[order], all_cells[order]
         arrivals, departures = seeded("arrivals", 0)[order], seeded("departures", 0)[order]
         zone = ground.zones_of(cell)
         home = state == _HOME
@@ -226,6 +238,8 @@ class _Rows:
             flip=flip,
             repeat=repeat,
             last=last,
+            owed_at=late.owed_at,
+            distinct=distinct,
         )
 
 
@@ -298,6 +312,80 @@ def _in_order(words: NDArray[np.uint64], rank: NDArray[np.int64]) -> tuple[NDArr
 def _argsort(values: NDArray[Any]) -> NDArray[np.int64]:
     """The order of some numbers; Polars is three times as fast at it as numpy."""
     return pl.Series(values).arg_sort().to_numpy().astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Late:
+    """Registrations abroad that were written after the return that they belong before, by their place in the order of rows.
+
+    `dropped`: the return lies in the hour before, whose departures are told already.
+    """
+
+    moved: list[tuple[int, int]]  # from where to where, one after the other
+    stands_at: list[int]  # the instants at which these stand then
+    dropped: list[int]
+    owed_at: NDArray[np.int64]  # of each token, the last return before which a row of the next hour may belong
+
+    def order_of(self, rows: int) -> NDArray[np.int64]:
+        """The places of all rows but the dropped ones, in the order in which they belong."""
+        where = np.arange(rows)
+        for here, there in self.moved:
+            where[there : here + 1] = np.roll(where[there : here + 1], 1)
+        kept = np.ones(rows, bool)
+        kept[self.dropped] = False
+        return where[kept[where]]
+
+
+def _late_registrations(
+    order: NDArray[np.int64],
+    first: NDArray[np.bool_],
+    side: NDArray[np.int8],
+    all_at: NDArray[np.int64],
+    all_state: NDArray[np.int8],
+    owed_at: NDArray[np.int64],
+    hour_end_ms: int,
+) -> _Late:
+    """Every registration abroad at most 90 s after a return that came while nobody knew the token to be abroad.
+
+    It belongs just before the earliest such return within the 90 s, if no other registration has come since. `side` is in
+    order, `owed_at` is a token's last such return of the hour before. Only the rows that are not plainly at home are looked
+    at, and only the tokens in which one follows another so closely are walked through.
+    """
+    starts = np.flatnonzero(first)
+    telling = np.flatnonzero(side)
+    owner = np.searchsorted(starts, telling, side="right") - 1
+    told, at = side[telling], all_at[order[telling]]
+    back = told == Side.HOME_FROM_ABROAD
+    latest = _latest(back)
+    follows = (latest >= 0) & (owner[latest] == owner)
+    since = at - np.maximum(np.where(follows, at[latest], _NEVER), owed_at[owner])
+    near = (told == Side.ABROAD) & (since <= LATE_MS)
+    near |= back & (at >= hour_end_ms - LATE_MS)
+    asked = np.unique(owner[near])
+    still_owed = np.full(len(starts), _NEVER)
+    late = _Late([], [], [], still_owed)
+    spans = zip(np.searchsorted(owner, asked), np.searchsorted(owner, asked, side="right"), strict=True)
+    for token, (begin, end) in zip(asked.tolist(), spans, strict=True):
+        put_right = -1
+        owed = [(int(owed_at[token]), -1)]
+        for i in range(begin, end):
+            row, now = int(telling[i]), int(at[i])
+            owed = [one for one in owed if now - one[0] <= LATE_MS]
+            if told[i] == Side.ABROAD and owed:
+                stands_at, there = owed[0]
+                if there < 0:
+                    late.dropped.append(row)
+                else:
+                    late.moved.append((row, there))
+                    late.stands_at.append(stands_at)
+                put_right, owed = row, []
+            elif told[i] == Side.HOME_FROM_ABROAD:
+                abroad = not first[row] and row - 1 != put_right and all_state[order[row - 1]] == _ABROAD
+                owed = [] if abroad else [*owed, (now, row)]
+            else:
+                owed = []
+        still_owed[token] = max((when for when, _ in owed if when >= hour_end_ms - LATE_MS), default=_NEVER)
+    return late
 
 
 def _steps(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -502,6 +590,7 @@ def _remember(
             "from_abroad_at": np.where(has_named, rows.from_abroad_at[np.maximum(named, 0)], _NEVER)
             if groups
             else np.zeros(0, np.int64),
+            "owed_at": rows.owed_at,
             "arrivals": counted[:, _ARRIVAL].astype(np.int8),
             "departures": counted[:, _DEPARTURE].astype(np.int8),
             "owner": np.arange(groups),

@@ -25,6 +25,7 @@ from simulator.rates import (
     DIRECTIONS,
     Ints,
     MovementClass,
+    SimulationRefused,
     TrafficLaw,
     draw_law,
     draw_movements,
@@ -85,6 +86,7 @@ def simulate_counts(
     surges: Sequence[Surge],
     seed: int,
     law: TrafficLaw | None = None,
+    outages_per_month: float = OUTAGES_PER_CARRIER_MONTH,
     progress: Callable[[float], None] | None = None,
 ) -> SimulatedCounts:
     """Zone-hour counts of [start, end) for carriers (name -> market share), releases sorted by window, then carrier.
@@ -95,13 +97,13 @@ def simulate_counts(
     start, end = whole_hour(start), whole_hour(end)
     hours = int((end - start) / HOUR)
     if hours < 1:
-        raise ValueError("a simulation ends after it starts")
+        raise SimulationRefused("a simulation ends after it starts")
     drawn = draw_movements(law, start, hours, carriers)
     planted = np.zeros((len(carriers), hours, len(grid.zones), 2), dtype=np.int64)
     for surge, whole in zip(surges, surge_movements(surges, law.zone_ids, start, hours), strict=True):
         planted += share_of_surge(whole, surge.surge_id, carriers, seed)
     by_class = np.concatenate([drawn, planted[:, None]], axis=1)
-    outages = _draw_outages(grid, list(carriers), hours, seed)
+    outages = _draw_outages(grid, list(carriers), hours, seed, outages_per_month)
     complete, unreleased = _suffer(by_class, outages, grid, list(carriers))
     rng = np.random.default_rng([seed, 20])
     sigma = float(SIMULATED_MECHANISM["sigma"])
@@ -153,12 +155,12 @@ def simulated_noise(rng: np.random.Generator, sigma: float, shape: tuple[int, ..
     return np.asarray(np.searchsorted(weight / weight[-1], rng.random(shape), side="right") - reach, dtype=np.int64)
 
 
-def _draw_outages(grid: ZoneGrid, carriers: Sequence[str], hours: int, seed: int) -> list[Outage]:
+def _draw_outages(grid: ZoneGrid, carriers: Sequence[str], hours: int, seed: int, per_month: float) -> list[Outage]:
     rng = np.random.default_rng([seed, 21])
     sectors = sorted({zone.sector_id for zone in grid.zones})
     outages = []
     for carrier in carriers:
-        for _ in range(rng.poisson(OUTAGES_PER_CARRIER_MONTH * hours / (24 * 30.44))):
+        for _ in range(rng.poisson(per_month * hours / (24 * 30.44))):
             outages.append(
                 Outage(
                     carrier=carrier,

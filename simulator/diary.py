@@ -40,6 +40,7 @@ NONE, OWN, FIRST_ACROSS = 0, 1, 2  # codes of networks; across ones follow, then
 SILENT = -1
 TYPES = tuple(EventType)
 CODE = {event_type: code for code, event_type in enumerate(TYPES)}
+FLIP_KINDS = ("home_abroad_home", "abroad_home_abroad")
 DEVICE_CLASSES = (*(str(c) for c in LAW_CLASSES), str(MovementClass.SURGE), *BYSTANDERS)
 
 Floats = NDArray[np.float64]
@@ -78,6 +79,8 @@ class Diary:
     stay_count: int = 0
     stays: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
     notices: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
+    movements: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
+    flips: list[dict[str, NDArray[np.generic]]] = field(default_factory=list)
 
     def add_devices(self, device_class: str | Ints, count: int, inbound: NDArray[np.bool_] | bool = False) -> Ints:
         """Numbers of new devices."""
@@ -140,6 +143,16 @@ class Diary:
                 "stay": np.broadcast_to(stay, count),
             }
         )
+
+    def note_movements(self, device: Ints, at: Floats, zone: Ints, direction: int) -> None:
+        """Movements that are meant to be counted, for the truth."""
+        columns = {"device": device, "at": at, "zone": zone, "direction": np.full(len(device), direction)}
+        self.movements.append(columns)
+
+    def note_flips(self, device: Ints, first: Floats, second: Floats, zone: Ints, kind: str) -> None:
+        """Changes of network there and back within the hour that are meant to cancel, for the truth."""
+        columns = {"device": device, "first": first, "second": second, "zone": zone}
+        self.flips.append({**columns, "kind": np.full(len(device), FLIP_KINDS.index(kind))})
 
     def finished(self) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
         """All stays and all notices as columns."""
@@ -228,11 +241,21 @@ def write_movers(
         shortest_s=120,
     )
     diary.add_notices(device[at], gone, EventType.ROAMING_REGISTRATION, network[at])
-    _touch_home(diary, device, near, network, leaves, comes, rng)
+    diary.note_movements(device[at], gone, zone[at], DEPARTURE)
+    at = np.flatnonzero(has_come)
+    diary.note_movements(device[at], comes[at], zone[at], ARRIVAL)
+    _touch_home(diary, device, zone, near, network, leaves, comes, rng)
 
 
 def _touch_home(
-    diary: Diary, device: Ints, near: Ints, network: Ints, leaves: Floats, comes: Floats, rng: np.random.Generator
+    diary: Diary,
+    device: Ints,
+    zone: Ints,
+    near: Ints,
+    network: Ints,
+    leaves: Floats,
+    comes: Floats,
+    rng: np.random.Generator,
 ) -> None:
     """Some phones abroad fall onto a home cell for minutes: ABROAD-HOME-ABROAD, which cancels."""
     with np.errstate(invalid="ignore"):
@@ -247,9 +270,9 @@ def _touch_home(
         entry=CODE[EventType.REGISTRATION_UPDATE],
         entry_previous=network[at],
     )
-    diary.add_notices(
-        device[at], touches + rng.uniform(120, 1_800, len(at)), EventType.ROAMING_REGISTRATION, network[at]
-    )
+    back = touches + rng.uniform(120, 1_800, len(at))
+    diary.add_notices(device[at], back, EventType.ROAMING_REGISTRATION, network[at])
+    diary.note_flips(device[at], touches, back, zone[at], "abroad_home_abroad")
 
 
 def _trips(movements: Ints, rng: np.random.Generator) -> dict[str, Floats]:
@@ -338,13 +361,13 @@ def _spots_of_movers(kind: Ints, zone: Ints, spots: Spots, rng: np.random.Genera
 
 
 def write_bystanders(
-    diary: Diary, spots: Spots, networks: Networks, rng: np.random.Generator, *, share: float
-) -> list[tuple[Ints, Floats, Floats]]:
-    """Devices that never count as a movement, `share` of all of them; their flips as (zone, abroad at, home at)."""
+    diary: Diary, spots: Spots, networks: Networks, rng: np.random.Generator, *, share: float, weather: Floats
+) -> None:
+    """Devices that never count as a movement, `share` of all of them; `weather` says by zone how much they flip."""
     villages = spots.of(SpotKind.VILLAGE)
     people = spots.people[villages]
     residents = float(people.sum()) * share
-    count = {name: int(rng.poisson(residents * part)) for name, part in BYSTANDERS.items()}
+    count = {name: int(rng.poisson(residents * part)) for name, part in BYSTANDERS.items() if name != "flipping"}
 
     def homes(many: int) -> Ints:
         return rng.choice(villages, many, p=people / people.sum())
@@ -374,7 +397,7 @@ def write_bystanders(
             EventType.ROAMING_REGISTRATION,
             networks.draw_across(rng, len(device)),
         )
-    return _write_flips(diary, spots, networks, rng, count["flipping"])
+    _write_flips(diary, spots, networks, rng, residents * BYSTANDERS["flipping"], weather)
 
 
 def _write_day_trip(
@@ -442,19 +465,21 @@ def _write_air_travellers(diary: Diary, spots: Spots, networks: Networks, rng: n
 
 
 def _write_flips(
-    diary: Diary, spots: Spots, networks: Networks, rng: np.random.Generator, count: int
-) -> list[tuple[Ints, Floats, Floats]]:
+    diary: Diary, spots: Spots, networks: Networks, rng: np.random.Generator, usual: float, weather: Floats
+) -> None:
     """Phones by the line that fall onto a network across and come back within the hour without moving."""
     villages = spots.of(SpotKind.VILLAGE)
     near = villages[spots.from_line_m[villages] < 5_000.0]
     near = near if len(near) else villages
     weight = spots.people[near] * np.exp(-spots.from_line_m[near] / 2_500.0)
+    usual_weight = weight.sum()
+    weight = weight * weather[spots.zone[near]]
+    count = int(rng.poisson(usual * weight.sum() / usual_weight))
     home = rng.choice(near, count, p=weight / weight.sum())
     device = diary.add_devices("flipping", count)
     network = networks.draw_across(rng, count)
     since = np.zeros(count)
     stay: Ints | None = None
-    flips: list[tuple[Ints, Floats, Floats]] = []
     for _ in range(2):
         abroad = since + rng.uniform(3, 7, count) * 3_600
         back = abroad + rng.uniform(120, 3_000, count)
@@ -472,8 +497,7 @@ def _write_flips(
         )
         stay = number if stay is None else stay
         diary.add_notices(device, abroad, EventType.ROAMING_REGISTRATION, network)
-        flips.append((spots.zone[home], abroad, back))
+        diary.note_flips(device, abroad, back, spots.zone[home], "home_abroad_home")
         since = back
     update = CODE[EventType.REGISTRATION_UPDATE]
     diary.add_stays(device, since, DAY_S, home, entry=update, served_as=stay)
-    return flips

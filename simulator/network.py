@@ -37,6 +37,9 @@ TOWN_PEOPLE_PER_KM2 = 2_500.0
 TOWN_FROM_PEOPLE = 5_000.0
 MOST_SITES_IN_A_TOWN = 16
 LINE_ERROR_M = 150.0  # a mast nearer to the line than its error could stand abroad (notes/geodata.md, section 2)
+TOWER_SPACING = 1.2  # towers that anybody may rent stand this much wider apart than one carrier's masts
+RENTED_SHARE = 0.75  # of those towers, by each carrier
+TURNED_SHARE, OFFICE_SHARE = 0.03, 0.005
 SECTORS = 3
 SECTOR_BEAM_DEG = 120.0
 IN_SERVICE_SINCE = datetime(2024, 1, 1, tzinfo=UTC)
@@ -53,15 +56,40 @@ def simulate_network(
 ) -> pl.DataFrame:
     """A cell plan (design.md, section 4.2) of the carrier `plmn`; every crossing-point zone has a mast of its own.
 
+    Plans of several carriers and one seed share some masts: towers that each of them rents or not.
     Columns rat, plmn, cell_id, lon, lat, azimuth_deg, beamwidth_deg, range_m, valid_from, valid_to; no omni cells.
     """
     rng = np.random.default_rng([seed, 30, *plmn.encode()])
     ground = ground or survey(grid, border)
-    strip = _thinned(ground, rng)
+    towers = _thinned(ground, np.random.default_rng([seed, 31]), np.zeros((0, 2)), TOWER_SPACING).xy
+    strip = _thinned(ground, rng, towers[rng.random(len(towers)) < RENTED_SHARE], 1.0)
     inland = _inland_sites(ground, rng)
     xy = np.concatenate([strip.xy, inland])
     setting = np.concatenate([strip.setting, np.full(len(inland), INLAND)]).astype(np.int64)
     return _cells(ground, rng, xy, setting, plmn)
+
+
+def published_plan(network: pl.DataFrame, ground: Ground, *, seed: int) -> pl.DataFrame:
+    """The plan that the carrier hands to its edge: some sectors point elsewhere, some masts stand at its office.
+
+    Rates of notes/telecom.md, section 6. A crossing point's own mast is never at the office: an edge refuses such a plan.
+    """
+    rng = np.random.default_rng([seed, 32, *network["plmn"][0].encode()])
+    turned = rng.random(network.height) < TURNED_SHARE
+    x, y = ground.plane.xy(network["lon"].to_numpy(), network["lat"].to_numpy())
+    _, mast = np.unique(np.round(np.column_stack([x, y])), axis=0, return_inverse=True)
+    lost = (rng.random(int(mast.max()) + 1) < OFFICE_SHARE)[mast.ravel()]
+    for zone in np.flatnonzero(ground.crossing_point):
+        lost &= ~shapely.contains_xy(ground.zones[zone], x, y)
+    towns = ground.places if len(ground.places) else np.column_stack([x, y])
+    office = towns[int(np.argmax(ground.population))] if len(ground.population) else towns[0]
+    lon, lat = ground.lon_lat(office[None])
+    moved = pl.Series(lost)
+    return network.with_columns(
+        lon=pl.when(moved).then(round(float(lon[0]), 6)).otherwise("lon"),
+        lat=pl.when(moved).then(round(float(lat[0]), 6)).otherwise("lat"),
+        azimuth_deg=pl.when(pl.Series(turned)).then((pl.col("azimuth_deg") + 120.0) % 360.0).otherwise("azimuth_deg"),
+    )
 
 
 def _door_sites(ground: Ground, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -79,8 +107,8 @@ def _door_sites(ground: Ground, rng: np.random.Generator) -> tuple[Floats, Float
     return np.array(xy), np.array(setting, dtype=np.float64)
 
 
-def _thinned(ground: Ground, rng: np.random.Generator) -> _Sites:
-    """Doors first, then candidates in random order, each kept if no mast stands within its own spacing."""
+def _thinned(ground: Ground, rng: np.random.Generator, rented: Floats, wider: float) -> _Sites:
+    """Doors, then rented towers, then candidates in random order, each kept if no mast stands within its own spacing."""
     first_xy, first_setting = _door_sites(ground, rng)
     candidates = [_around_places(ground, rng), _along_roads(ground), _open_country(ground, rng)]
     xy = np.concatenate(candidates)
@@ -88,10 +116,10 @@ def _thinned(ground: Ground, rng: np.random.Generator) -> _Sites:
     inside = np.zeros(len(xy), dtype=np.bool_)
     _, hits = shapely.STRtree(shapely.points(xy)).query(np.array(ground.zones, dtype=object), predicate="contains")
     inside[hits] = True
-    xy = xy[inside & (ground.from_line_m(xy) > LINE_ERROR_M)]
+    xy = np.concatenate([rented, xy[inside & (ground.from_line_m(xy) > LINE_ERROR_M)]])
     setting = np.concatenate([first_setting, _settings(ground, xy)])
     xy = np.concatenate([first_xy, xy])
-    spacing = [rng.uniform(*SPACING_M[int(kind)]) for kind in setting]
+    spacing = [wider * rng.uniform(*SPACING_M[int(kind)]) for kind in setting]
     kept: list[int] = []
     kept_xy = np.empty_like(xy)
     for at, position in enumerate(xy):

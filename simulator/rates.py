@@ -3,7 +3,7 @@
 Both fidelities draw from this law: `counts` takes its draws as true counts, `events` builds devices that make them.
 "Countable" means after the movement rules (design.md, section 5), so accidental roaming appears only as the residue
 that the 60-minute rule leaves. A carrier sees its market share. Figures are proposals in the spirit of
-notes/telecom.md, sections 9 and 10, and notes/detection.md, section 3; none is a measurement of a real border.
+notes/telecom.md, sections 9 and 10; none is a measurement of a real border.
 
 Noise is a function of (seed, absolute hour), never of where a simulation starts: two windows agree where they overlap.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import holidays
 import numpy as np
@@ -24,21 +24,38 @@ from ingest.release import HOUR, Direction
 DIRECTIONS = (Direction.ARRIVAL, Direction.DEPARTURE)
 ARRIVAL, DEPARTURE = 0, 1
 
-# All home carriers together; a carrier with a third of the market sees 2..150 in a belt zone.
-BELT_PER_H = (6.0, 450.0)
+# All home carriers together, one direction. The busiest is near one big crossing point: 19,200 passages in a day of
+# 16 open hours (notes/telecom.md, section 3). A mean of 286/h makes 4-10 k devices a day on 100 km with 1-3 such points.
 CROSSING_POINT_PER_H = (60.0, 800.0)
+LOCAL_TO_OFFICIAL = (0.06, 0.20)
+"""Movements at local openings for one at a crossing point, drawn for a border. Section 10 of notes/telecom.md has 0.2-1.5 k
+devices a day at local openings beside 5-19 k at crossing points (0.01-0.30); the busier part, so that belts have something
+to tell."""
+BUSIEST_TO_QUIETEST_BELT = 150.0  # few openings carry most of it
+MOSTLY_QUIET = 1.4  # over 1 bends the log-uniform law of belts towards quiet ones
+BELT_ALONE_PER_H = 8.0  # mean of a border without crossing points, about 0.8 k devices a day on 100 km
 FLIP_RESIDUE_PER_H = (0.5, 4.0)
-MOSTLY_QUIET = 1.4  # over 1 bends the log-uniform law towards quiet zones
+WEATHER_SPREAD = 0.45  # of the logarithm of a sector's flips: rain and ducting
+MARKET_LIFT = (2.0, 4.0)  # within the x2-5 of notes/telecom.md, section 9, like what follows
+LUNAR_LIFT = (0.7, 1.4)  # power of what the lunar new year does in a zone
+FESTIVALS_PER_YEAR, FESTIVAL_LIFT = 3.0, (1.5, 3.0)  # by sector, in no calendar
+LABOUR_SHARE, LABOUR_LIFT = 0.4, (1.5, 3.0)  # of belts whose people leave for a season's work, and by how much more
+LABOUR_OPENS_DAY, LABOUR_LASTS_DAYS, LABOUR_PEAK_DAYS = (20.0, 60.0), (75.0, 110.0), 6.0
 
 SHORT_TRIP_H, LONG_TRIP_H = (2, 3, 4), (8, 9, 10, 11)
 RETURNED = 0.85  # share of arrivals that are somebody's return; the rest began abroad
 
 OPENING_HOURS = ((6, 18), (6, 20), (7, 17), (6, 22))
+UNSTATED_COUNTRIES = ("VN", "KH")
 OBSERVE_LUNAR_NEW_YEAR = {"VN", "CN"}
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Drawn = TypeVar("Drawn", np.float64, np.int64)
+
+
+class SimulationRefused(ValueError):
+    """What cannot be simulated as asked; names the rule."""
 
 
 class MovementClass(StrEnum):
@@ -74,6 +91,9 @@ class TrafficLaw:
     season_amplitude: Floats
     season_peak_day: Floats
     harvest_lift: Floats
+    labour_lift: Floats  # at the opening of the season for those who leave, at its end for those who come back
+    labour_opens_day: Floats
+    labour_closes_day: Floats
     lunar_lift: Floats
     opens_h: Ints
     closes_h: Ints
@@ -94,8 +114,15 @@ class TrafficLaw:
         wander = self._wander(first, span) if noise else np.ones((span, len(self.zone_ids)))
         local = self._local(day, wander, lead)
         official = self._official(day, wander)[lead:]
-        residue = self._flip_residue(day, wander)[lead:]
+        weather = self.weather(start, hours)[:, self.sector_ix] if noise else np.ones((hours, len(self.zone_ids)))
+        residue = self._flip_residue(day.local_hour[lead:], weather)
         return np.stack([local, official, residue])
+
+    def weather(self, start: datetime, hours: int) -> Floats:
+        """How much more phones flip in each sector, shape (hour, sector), mean 1: wet days, ducting."""
+        sectors = int(self.sector_ix.max()) + 1
+        wet = _wandering(self.seed, 6, whole_hour(start), hours, sectors, keep=0.96)
+        return np.asarray(np.exp(WEATHER_SPREAD * wet - WEATHER_SPREAD**2 / 2))
 
     def _local(self, day: "_Calendar", wander: Floats, lead: int) -> Floats:
         belt = np.where(self.crossing_point, 0.0, self.base_per_h)
@@ -109,7 +136,9 @@ class TrafficLaw:
                 returns += weight / len(trips) * departures[lead - lag : len(wander) - lag]
         visits = (level * in_profile * day.arrival_lift)[lead:]
         arrivals = RETURNED * returns + (1 - RETURNED) * visits
-        return np.stack([arrivals, departures[lead:]], axis=-1)
+        # Who leaves for a season does not come back in the evening.
+        arrivals += (level * in_profile * day.labour_returns)[lead:]
+        return np.stack([arrivals, (departures + level * out_profile * day.labour_leaves)[lead:]], axis=-1)
 
     def _official(self, day: "_Calendar", wander: Floats) -> Floats:
         gate = np.where(self.crossing_point, self.base_per_h, 0.0)
@@ -122,14 +151,14 @@ class TrafficLaw:
         """Two peaks within opening hours, mean 1 over them and 0 outside, shape (hour, zone)."""
         hour = np.arange(24)[:, None]
         through = (hour + 0.5 - self.opens_h) / (self.closes_h - self.opens_h)
-        shape = 0.5 + np.exp(-(((through - early) / 0.13) ** 2)) + 0.8 * np.exp(-(((through - late) / 0.13) ** 2))
+        shape = 0.25 + np.exp(-(((through - early) / 0.13) ** 2)) + 0.8 * np.exp(-(((through - late) / 0.13) ** 2))
         shape *= (hour >= self.opens_h) & (hour < self.closes_h)
         return np.asarray((shape / shape.sum(axis=0) * (self.closes_h - self.opens_h))[local_hour])
 
-    def _flip_residue(self, day: "_Calendar", wander: Floats) -> Floats:
+    def _flip_residue(self, local_hour: Ints, weather: Floats) -> Floats:
         # Radio depends on weather and on who is awake, hardly on the calendar.
-        awake = np.where((day.local_hour >= 6) & (day.local_hour < 23), 1.2, 0.53)[:, None]
-        level = self.flip_residue_per_h * awake * wander**2
+        awake = np.where((local_hour >= 6) & (local_hour < 23), 1.2, 0.53)[:, None]
+        level = self.flip_residue_per_h * awake * weather
         return np.stack([level, level], axis=-1)
 
     def _wander(self, start: datetime, hours: int) -> Floats:
@@ -140,11 +169,18 @@ class TrafficLaw:
 
 
 def draw_law(
-    grid: ZoneGrid, neighbours: Mapping[str, Sequence[str]], *, seed: int, home: str = "VN", across: str = "KH"
+    grid: ZoneGrid,
+    neighbours: Mapping[str, Sequence[str]],
+    *,
+    seed: int,
+    home: str | None = None,
+    across: str | None = None,
 ) -> TrafficLaw:
-    """The law of a grid: each zone's character, drawn from the seed.
+    """The law of a grid: each zone's character, drawn from the seed; the two countries are the grid's unless given.
 
-    Base levels are log-uniform and stratified, so that every border has quiet zones (suppressed) and a few busy ones.
+    Levels are log-uniform and stratified, so that every border has quiet zones (suppressed) and a few busy ones; belts
+    are scaled together to what `LOCAL_TO_OFFICIAL` leaves beside the crossing points. A country whose public holidays
+    nobody lists has none.
     """
     rng = np.random.default_rng([seed, 0])
     zones = grid.zones
@@ -152,20 +188,31 @@ def draw_law(
     crossing_point = np.array([zone.kind is ZoneKind.CROSSING_POINT for zone in zones], dtype=np.bool_)
     sectors = sorted({zone.sector_id for zone in zones})
     base = np.zeros(n)
-    for members, (low, high) in ((~crossing_point, BELT_PER_H), (crossing_point, CROSSING_POINT_PER_H)):
+    for members, (low, high), bend in (
+        (~crossing_point, (1.0, BUSIEST_TO_QUIETEST_BELT), MOSTLY_QUIET),
+        (crossing_point, CROSSING_POINT_PER_H, 1.0),
+    ):
         count = int(members.sum())
-        quantile = ((rng.permutation(count) + rng.random(count)) / max(count, 1)) ** MOSTLY_QUIET
+        quantile = ((rng.permutation(count) + rng.random(count)) / max(count, 1)) ** bend
         base[members] = low * (high / low) ** quantile
     opening = rng.integers(0, len(OPENING_HOURS), n)
     hours = np.array(OPENING_HOURS, dtype=np.int64)
+    open_h = hours[opening, 1] - hours[opening, 0]
+    ratio = rng.uniform(*LOCAL_TO_OFFICIAL)
+    belts = base[~crossing_point]
+    if crossing_point.any():
+        base[~crossing_point] *= ratio * (base * open_h)[crossing_point].sum() / (24 * max(belts.sum(), 1e-9))
+    else:
+        base *= BELT_ALONE_PER_H / base.mean()
+    labour_opens = rng.uniform(*LABOUR_OPENS_DAY, n)
     offset = (3 - grid.turn_hour_utc) % 24
     low, high = FLIP_RESIDUE_PER_H
     return TrafficLaw(
         zone_ids=tuple(zone.zone_id for zone in zones),
         seed=seed,
         utc_offset_h=offset if offset <= 14 else offset - 24,
-        home=home,
-        across=across,
+        home=home or countries(grid)[0],
+        across=across or countries(grid)[1],
         sector_ix=np.array([sectors.index(zone.sector_id) for zone in zones], dtype=np.int64),
         crossing_point=crossing_point,
         base_per_h=base,
@@ -174,17 +221,29 @@ def draw_law(
         evening_weight=rng.uniform(0.25, 0.6, n),
         weekend_lift=np.where(crossing_point, rng.uniform(0.9, 1.4, n), rng.uniform(0.75, 1.15, n)),
         market_weekday=np.where(rng.random(n) < 0.4, rng.integers(0, 7, n), -1),
-        market_lift=rng.uniform(1.4, 2.4, n),
+        market_lift=rng.uniform(*MARKET_LIFT, n),
         season_amplitude=rng.uniform(0.02, 0.2, n),
         season_peak_day=rng.uniform(0, 365, n),
         harvest_lift=np.where(crossing_point, 1.0, rng.uniform(1.0, 1.5, n)),
-        lunar_lift=rng.uniform(0.5, 1.5, n),
+        labour_lift=np.where(crossing_point | (rng.random(n) > LABOUR_SHARE), 1.0, rng.uniform(*LABOUR_LIFT, n)),
+        labour_opens_day=labour_opens,
+        labour_closes_day=labour_opens + rng.uniform(*LABOUR_LASTS_DAYS, n),
+        lunar_lift=rng.uniform(*LUNAR_LIFT, n),
         opens_h=hours[opening, 0],
         closes_h=hours[opening, 1],
         flip_residue_per_h=rng.uniform(low, high, n),
         dispersion_k=rng.uniform(15, 80, n),
         mixing=_mixing([zone.zone_id for zone in zones], neighbours),
     )
+
+
+def countries(grid: ZoneGrid) -> tuple[str, str]:
+    """Home and the country across (ISO 3166 alpha-2), as the builder of a grid wrote them; a user's own grid is VN-KH."""
+    home, border = grid.document.get("home"), str(grid.document.get("border_id", ""))
+    sides = border.split("-")
+    if len(sides) == 2 and home in sides:
+        return str(home), sides[1 - sides.index(home)]
+    return UNSTATED_COUNTRIES
 
 
 def draw_movements(law: TrafficLaw, start: datetime, hours: int, shares: Mapping[str, float]) -> Ints:
@@ -213,16 +272,16 @@ def draw_movements(law: TrafficLaw, start: datetime, hours: int, shares: Mapping
 def check_shares(shares: Mapping[str, float]) -> None:
     """Refuse market shares that are not shares of one market."""
     if not shares or any(not 0 < share <= 1 for share in shares.values()) or sum(shares.values()) > 1 + 1e-9:
-        raise ValueError("market shares lie in (0, 1] and add up to at most 1")
+        raise SimulationRefused("market shares lie in (0, 1] and add up to at most 1")
 
 
 def whole_hour(at: datetime) -> datetime:
     """The same instant in UTC; refuses a naive time and one that is not a whole hour."""
     if at.tzinfo is None:
-        raise ValueError("a simulation starts at an aware time")
+        raise SimulationRefused("a simulation starts at an aware time")
     at = at.astimezone(UTC)
     if at.minute or at.second or at.microsecond:
-        raise ValueError("a simulation starts at a whole UTC hour")
+        raise SimulationRefused("a simulation starts at a whole UTC hour")
     return at
 
 
@@ -234,6 +293,8 @@ class _Calendar:
     departure_lift: Floats
     gate_arrival_lift: Floats
     gate_departure_lift: Floats
+    labour_leaves: Floats  # hour x zone, beside what is usual: for a season's work, and back from it
+    labour_returns: Floats
 
 
 def _calendar(law: TrafficLaw, start: datetime, hours: int) -> _Calendar:
@@ -250,16 +311,16 @@ def _calendar(law: TrafficLaw, start: datetime, hours: int) -> _Calendar:
     # Two rice harvests in the delta, about March and August.
     harvest = np.exp(-(((day_of_year - 75) / 18) ** 2)) + np.exp(-(((day_of_year - 225) / 18) ** 2))
     factor = factor * (1 + (law.harvest_lift - 1) * harvest)
+    factor = factor * _festivals(law, days)[:, law.sector_ix]
 
     years = range(days[0].year - 1, days[-1].year + 2)
-    home_feasts = holidays.country_holidays(law.home, years=years)
-    across_feasts = holidays.country_holidays(law.across, years=years)
+    home_feasts, across_feasts = _public_holidays(law.home, years), _public_holidays(law.across, years)
     tomorrow = timedelta(days=1)
     feast = np.array([1.3 if d in home_feasts else 1.15 if d + tomorrow in home_feasts else 1.0 for d in days])
     abroad = np.array([1.4 if d in across_feasts else 1.0 for d in days])
     since = np.full(hours, 999)
     if law.home in OBSERVE_LUNAR_NEW_YEAR:
-        feasts = [_lunar_new_year(year) for year in years]
+        feasts = [lunar_new_year(year) for year in years]
         since = np.array([min((d - f).days if (d - f).days >= -20 else 999 for f in feasts) for d in days])
     before, during = (since >= -12) & (since < 0), (since >= 0) & (since <= 3)
     after = (since > 3) & (since <= 15)
@@ -274,14 +335,44 @@ def _calendar(law: TrafficLaw, start: datetime, hours: int) -> _Calendar:
     return _Calendar(
         local_hour=local_hour,
         factor=factor,
-        arrival_lift=lunar(3.0, 0.7, 1.0) * feast_ * abroad_,
+        # Most arrivals are the returns of the same day: for all of them to double, the others must come tenfold.
+        arrival_lift=lunar(10.0, 0.7, 1.0) * feast_ * abroad_,
         departure_lift=lunar(0.95, 0.5, 1.4) * feast_,
-        gate_arrival_lift=lunar(1.8, 0.7, 1.0) * feast_ * abroad_,
+        gate_arrival_lift=lunar(2.0, 0.7, 1.0) * feast_ * abroad_,
         gate_departure_lift=lunar(1.0, 0.6, 1.7) * feast_,
+        labour_leaves=_season(day_of_year, law.labour_opens_day, law),
+        labour_returns=_season(day_of_year, law.labour_closes_day, law),
     )
 
 
-def _lunar_new_year(year: int) -> date:
+def _season(day_of_year: Ints, peak_day: Floats, law: TrafficLaw) -> Floats:
+    """Those who leave for a season's work, or come back from it, for one of the usual; shape (hour, zone)."""
+    return np.asarray((law.labour_lift - 1) * np.exp(-(((day_of_year - peak_day) / LABOUR_PEAK_DAYS) ** 2)))
+
+
+def _festivals(law: TrafficLaw, days: Sequence[date]) -> Floats:
+    """What local festivals that no calendar lists do to a sector's traffic, shape (hour, sector)."""
+    sectors = int(law.sector_ix.max()) + 1
+    lift = np.ones((len(days), sectors))
+    for year in {day.year for day in days}:
+        rng = np.random.default_rng([law.seed, 5, year])
+        into_year = np.array([(day - date(year, 1, 1)).days for day in days])
+        for sector in range(sectors):
+            count = int(rng.poisson(FESTIVALS_PER_YEAR))
+            first, lasts = rng.integers(0, 365, count), rng.integers(1, 4, count)
+            for opens, length, by in zip(first, lasts, rng.uniform(*FESTIVAL_LIFT, count), strict=True):
+                lift[(into_year >= opens) & (into_year < opens + length), sector] = by
+    return lift
+
+
+def _public_holidays(country: str, years: range) -> Mapping[date, str]:
+    if country not in holidays.list_supported_countries():
+        return {}
+    return cast("Mapping[date, str]", holidays.country_holidays(country, years=years))
+
+
+def lunar_new_year(year: int) -> date:
+    """The first day of the lunar year that begins in a year."""
     found = holidays.country_holidays("VN", years=year, language="en_US")
     return next(day for day, name in found.items() if day.year == year and name == "Lunar New Year")
 

@@ -1,4 +1,9 @@
-"""Which cell serves where: a few likely cells for each spot, drawn, so that serving is not simply nearest."""
+"""Which cell serves where: a few likely cells for each spot, drawn, so that serving is not simply nearest.
+
+This is not the model of `geofence.footprint`, and must not become it: a simulated border that drew its serving cells by
+the very law that the edge locates them with would make the edge look right. Here every spot has shadowing of its own, a
+phone keeps one of several cells that are nearly as strong, and nothing is shared but the plan's columns.
+"""
 
 from dataclasses import dataclass
 
@@ -26,6 +31,7 @@ class Serving:
 
     cell: NDArray[np.int32]  # (spot, candidate)
     up_to: Floats
+    in_reach: NDArray[np.bool_]  # (spot, candidate): within what the cell was built for, and some more
     site: NDArray[np.int64]  # mast of each cell
     site_xy: Floats  # by cell
     nearest_m: Floats  # by spot, to the nearest mast
@@ -34,6 +40,18 @@ class Serving:
         """A serving cell for each of many stays at spots."""
         passed = rng.random(len(spots))[:, None] > self.up_to[spots]
         return np.asarray(self.cell[spots, passed.sum(axis=1)])
+
+    def draw_without(
+        self, rng: np.random.Generator, spots: NDArray[np.int64], silent: NDArray[np.bool_]
+    ) -> NDArray[np.int32]:
+        """A serving cell for each of many stays while some cells (flags by cell) are silent; -1 out of all reach."""
+        cell = self.cell[spots]
+        likely = np.diff(self.up_to[spots], axis=1, prepend=0.0) * (self.in_reach[spots] & ~silent[cell])
+        up_to = np.cumsum(likely, axis=1)
+        whole = up_to[:, -1]
+        chosen = (rng.random(len(spots)) * whole)[:, None] >= up_to
+        at = np.minimum(chosen.sum(axis=1), cell.shape[1] - 1)
+        return np.where(whole > 1e-9, cell[np.arange(len(spots)), at], np.int32(-1))
 
 
 def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.random.Generator) -> Serving:
@@ -50,7 +68,7 @@ def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.ran
     power = POWER_DB_PER_RANGE_DECADE * np.log10(reach / 1_000)
     power = power + np.array([LAYER_DB[rat] for rat in plan["rat"]])
     count = min(CANDIDATES, len(plan))
-    cells, probability, nearest = [], [], []
+    cells, probability, reached, nearest = [], [], [], []
     for first in range(0, len(spots), CHUNK):
         here = spots[first : first + CHUNK]
         apart = distances_m(here, site_xy)
@@ -66,7 +84,15 @@ def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.ran
         weight = np.exp((strength - strength[:, :1]) / STICKINESS_DB)
         cells.append(best.astype(np.int32))
         probability.append(weight / weight.sum(axis=1, keepdims=True))
+        reached.append(np.take_along_axis(apart, best, axis=1) <= OVERREACH * reach[best])
         nearest.append(apart.min(axis=1))
     up_to = np.cumsum(np.concatenate(probability), axis=1)
     up_to[:, -1] = 1.0
-    return Serving(np.concatenate(cells), up_to, site.ravel().astype(np.int64), site_xy, np.concatenate(nearest))
+    return Serving(
+        np.concatenate(cells),
+        up_to,
+        np.concatenate(reached),
+        site.ravel().astype(np.int64),
+        site_xy,
+        np.concatenate(nearest),
+    )

@@ -14,7 +14,7 @@ import polars as pl
 
 from geofence.grid import ZoneGrid, ZoneKind
 from ingest.release import HOUR, Direction
-from simulator.rates import DIRECTIONS, Ints, whole_hour
+from simulator.rates import DIRECTIONS, Ints, SimulationRefused, whole_hour
 
 Shape = Literal["burst", "ramp"]
 BETWEEN_SURGES = timedelta(hours=48)  # in one zone, so that one surge never hides another
@@ -93,7 +93,7 @@ def place_surges(
 ) -> tuple[Surge, ...]:
     """One surge for every size of the plan, within [start, end), in belt zones that touch no crossing-point zone.
 
-    Raises ValueError if the span or the border is too small to keep them apart.
+    Raises SimulationRefused if the span or the border is too small to keep them apart.
     """
     rng = np.random.default_rng([seed, 10])
     kind = {zone.zone_id: zone.kind for zone in grid.zones}
@@ -124,7 +124,7 @@ def place_surges(
                 placed.append(surge)
                 break
         else:
-            raise ValueError("the span and the border are too small to keep the planned surges apart")
+            raise SimulationRefused("the span and the border are too small to keep the planned surges apart")
     return tuple(sorted(placed, key=lambda surge: (surge.window_start, surge.surge_id)))
 
 
@@ -165,7 +165,7 @@ def surge_movements(surges: Sequence[Surge], zone_ids: Sequence[str], start: dat
         first = int((surge.window_start - whole_hour(start)) / HOUR)
         for zone_id, by_hour in zip(surge.zone_ids, surge.by_zone_hour(), strict=True):
             if zone_id not in index:
-                raise ValueError("a surge names a zone that the grid does not have")
+                raise SimulationRefused("a surge names a zone that the grid does not have")
             for hour, movements in enumerate(by_hour, start=first):
                 if 0 <= hour < hours:
                     block[hour, index[zone_id], DIRECTIONS.index(surge.direction)] += movements

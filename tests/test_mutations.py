@@ -603,6 +603,41 @@ MUTATIONS = [
         "if False",
         "tests/jobs/test_kafka_settings.py::test_a_secret_in_a_settings_file_is_found_by_its_name_however_it_is_nested",
     ),
+    Mutation(
+        "a footprint that goes on behind the line",
+        "geofence/locate.py",
+        "np.where(lies.region == abroad, model.side_weight, 1.0) * fraction",
+        "np.where(lies.region == abroad, 0.0, 1.0) * fraction",
+        "tests/geofence/test_locate.py::test_no_footprint_ends_at_the_line_and_a_far_one_reaches_far_over_it",
+    ),
+    Mutation(
+        "unknown cells named without a count",
+        "jobs/unknown_cells.py",
+        "pl.concat([found, _not_known(rows, plan)]).unique()",
+        "pl.concat([found, _not_known(rows, plan)])",
+        "tests/jobs/test_unknown_cells.py::test_keys_are_named_once_whoever_and_however_many_named_them",
+    ),
+    Mutation(
+        "a plan that was cut short",
+        "geofence/cell_plan.py",
+        'if last != b"\\n":',
+        "if False:",
+        "tests/geofence/test_bad_plans.py::test_each_bad_plan_is_refused_by_its_rule_without_echo",
+    ),
+    Mutation(
+        "a property of its own on a zone",
+        "geofence/grid.py",
+        "if not properties.keys() <= ZONE_PROPERTIES | ORIGIN_PROPERTIES:",
+        "if False:",
+        "tests/geofence/test_bad_zones.py::test_a_bad_zone_file_is_refused_by_its_rule_and_nothing_of_it_is_told",
+    ),
+    Mutation(
+        "zones drawn in the other country",
+        "geofence/check.py",
+        "    if wrong:\n",
+        "    if False:\n",
+        "tests/geofence/test_bad_zones.py::test_a_bad_zone_file_is_refused_by_its_rule_and_nothing_of_it_is_told",
+    ),
 ]
 
 

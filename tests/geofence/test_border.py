@@ -73,13 +73,6 @@ def test_what_is_not_one_feature_is_refused(tmp_path: Path, document: Any, rule:
         read_border(tmp_path / "line.geojson")
 
 
-def test_a_line_of_too_many_vertices_is_refused(tmp_path: Path) -> None:
-    zigzag = [[6.0 + step % 2, 50.0] for step in range(500_001)]
-    (tmp_path / "line.geojson").write_text(json.dumps({"type": "LineString", "coordinates": zigzag}))
-    with pytest.raises(BorderError, match="at most 500,000 vertices"):
-        read_border(tmp_path / "line.geojson")
-
-
 def test_an_unknown_border_is_refused() -> None:
     with pytest.raises(BorderError, match="bundled ids"):
         read_border("XX-YY")

@@ -16,7 +16,7 @@ from shapely.geometry import LineString
 from geofence.border import Border, BorderError, read_border
 from geofence.build import build_zone_grid
 from geofence.bundled_files import bundled_collection
-from geofence.check import border_lengths
+from geofence.check import border_lengths, grid_gap_m
 from geofence.crossing_points import bundled_crossing_points
 from geofence.grid import NAME, GridError, ZoneGrid, ZoneKind, grid_from_document
 from geofence.metres import plane_around, stations
@@ -128,6 +128,12 @@ def test_a_border_over_a_wide_lake_has_zones_on_its_banks_only() -> None:
     grid = build_zone_grid(border, "EE", valid_from=START, turn_hour_utc=TURN)
     ground, line = on_the_plane(grid, border)
     assert border_lengths(line, ground).sum() == pytest.approx(line.length, rel=0.01)
+
+
+def test_a_spit_between_two_meanders_is_not_simplified_away() -> None:
+    border = read_border("PL-BY")
+    grid = build_zone_grid(border, "BY", valid_from=START, turn_hour_utc=TURN)
+    assert grid_gap_m(grid, border.line) <= 50
 
 
 def test_crossing_points_that_cannot_be_told_apart_share_a_zone() -> None:

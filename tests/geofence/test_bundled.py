@@ -12,7 +12,7 @@ from geofence.bundled_files import bundled_collection, bundled_rows, bundled_tex
 NAMES = sorted(file.name for file in (files("geofence") / "bundled").iterdir() if file.name != "LICENCES.md")
 COLLECTIONS = [name for name in NAMES if name.endswith(".geojson")]
 MODULES = (
-    "border build bundled_files cell_plan check crossing_points footprint grid locate metres side".split()  # noqa: SIM905
+    "border build bundled_files cell_plan check crossing_points footprint grid locate metres roads rules sectors side".split()  # noqa: SIM905
 )
 
 

@@ -114,6 +114,11 @@ def test_a_multimno_network_file_is_a_cell_plan(tmp_path):
     assert plan["valid_to"].is_null().to_list() == [True, False]
 
 
+def test_the_height_of_an_antenna_is_taken_over_where_multimno_says_it(tmp_path):
+    assert "height_m" not in multimno_cells(tmp_path).columns
+    assert multimno_cells(tmp_path, antenna_height=[0.0, 42.5])["height_m"].to_list() == [None, 42.5]
+
+
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
@@ -122,6 +127,7 @@ def test_a_multimno_network_file_is_a_cell_plan(tmp_path):
         ({"cell_id": ["45204120100138", "9"]}, "row 2: every cell is in the table of cells"),
         ({"azimuth_angle": [None, None]}, "row 2: a cell with a direction has an azimuth"),
         ({"valid_date_start": ["2026-01-01T00:00:00Z", None]}, "valid_date_start is a time"),
+        ({"antenna_height": [30.0, -4.0]}, "row 2: height_m is at least 1"),
         ({"cell_id": ["45204120100138"] * 2, "technology": ["GSM", "GSM"]}, "row 2: a cell is listed once"),
     ],
 )

@@ -144,7 +144,7 @@ def test_only_polygons_are_zones(geometry: Any) -> None:
         ("[]", "FeatureCollection"),
         ('{"type": NaN}', "finite number"),
         ('{"a": 1, "a": 2}', "each member once"),
-        ('{"a": "' + "x" * (32 * 2**20) + '"}', "at most 32 MiB"),
+        ('{"a": "' + "x" * (16 * 2**20) + '"}', "at most 16 MiB"),
     ],
     ids=["empty", "open", "deep", "list", "nan", "twice", "large"],
 )
@@ -158,7 +158,7 @@ def test_a_file_that_is_not_one_json_document_is_refused(tmp_path: Path, text: s
     ("changed", "rule"),
     [
         ({"type": "Feature"}, "FeatureCollection"),
-        ({"features": []}, "1 to 2000 features"),
+        ({"features": []}, "1 to 2,000 features"),
         ({"attribution": ""}, "attribution is text"),
         ({"turn_hour_utc": 24}, "whole hour"),
         ({"turn_hour_utc": True}, "whole hour"),

@@ -2,44 +2,26 @@
 
 import json
 import random
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 import pytest
-import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geofence.border import Border
-from geofence.cell_plan import read_cell_plan
-from geofence.footprint import footprints
+from geofence.cell_plan import CellPlanError, read_cell_plan
 from geofence.grid import GridError, ZoneGrid
+from geofence.land_cover import LandCoverError, land_cover_of
 from geofence.locate import LocatedPlan, coverage_document, locate_cells
-from geofence.metres import Plane
+from geofence.propagation import FootprintModel, Shape
 
 from .builders import FIXTURES, LINE, box, cell, feature, grid, network_a, plan
 
 
 def located(*rows: dict[str, object], zones: ZoneGrid | None = None) -> LocatedPlan:
     return locate_cells(plan(*rows), zones or grid(), LINE)
-
-
-def test_a_sector_looks_where_its_azimuth_points() -> None:
-    away = Plane(30.0, 60.0)
-    rows = plan(*(cell(f"000000{n}", azimuth_deg=n * 90.0, beamwidth_deg=60.0) for n in range(4)))
-    rows = rows.with_columns(lon=pl.lit(25.0), lat=pl.lit(60.0), range_m=pl.lit(5_000.0))
-    shapes = away.to_degrees(footprints(rows, away))
-    towards = [(shape.centroid.x - 25.0, shape.centroid.y - 60.0) for shape in shapes]
-    east = np.array([x * 0.5 for x, _ in towards])
-    north = np.array([y for _, y in towards])
-    bearing = np.degrees(np.arctan2(east, north)) % 360
-    assert np.abs((bearing - [0, 90, 180, 270] + 180) % 360 - 180).max() < 1.0
-
-
-def test_a_footprint_is_as_large_as_its_sector() -> None:
-    rows = plan(cell("0000001"), cell("0000002", azimuth_deg=10, beamwidth_deg=120), cell("0000003", range_m=30_000))
-    area = shapely.area(footprints(rows, Plane(6.1, 50.9)))
-    assert area == pytest.approx(np.pi * np.array([1e6, 1e6 / 3, 9e8]), rel=0.01)
 
 
 def test_a_cell_belongs_to_the_zone_with_the_largest_share() -> None:
@@ -53,7 +35,8 @@ def test_a_footprint_reaches_over_the_line_and_says_so() -> None:
     on_the_line, inside = located(cell("0000001", east_km=0.0), cell("0000002", east_km=-3.0)).cells.iter_rows(
         named=True
     )
-    assert on_the_line["share_abroad"] == pytest.approx(0.5, abs=0.01)
+    # Half of the ground, and ground abroad weighs half.
+    assert on_the_line["share_abroad"] == pytest.approx(1 / 3, abs=0.01)
     assert on_the_line["zone"] >= 0
     assert inside["share_abroad"] == 0.0
 
@@ -61,7 +44,7 @@ def test_a_footprint_reaches_over_the_line_and_says_so() -> None:
 def test_what_lies_abroad_does_not_vote_for_inland() -> None:
     row = cell(east_km=-0.1, azimuth_deg=90, beamwidth_deg=40, range_m=5_000)
     (found,) = located(row).cells.iter_rows(named=True)
-    assert found["share_abroad"] > 0.9
+    assert found["share_abroad"] > 0.6
     assert found["zone"] >= 0
 
 
@@ -128,8 +111,9 @@ def test_what_is_published_of_a_plan_counts_nothing() -> None:
     zones = network_a()
     said = coverage_document(locate_cells(read_cell_plan(FIXTURES / "network_a_cells.csv"), zones, LINE), zones)
     assert json.loads(json.dumps(said)) == said
-    assert [set(zone) for zone in said["zones"]] == [{"zone_id", "has_cells", "share_in_zone", "share_abroad"}] * 3
-    assert all(0 <= zone["share_abroad"] <= 1 for zone in said["zones"])
+    shares = {"purity", "share_other_zones", "share_inland", "share_abroad"}
+    assert [set(zone) for zone in said["zones"]] == [{"zone_id", "has_cells", "next_door", *shares}] * 3
+    assert all(0 <= zone[name] <= 1 for zone in said["zones"] for name in shares)
 
 
 def test_cells_along_a_real_border_are_told_home_from_abroad(vn_kh: Border, vn_kh_grid: ZoneGrid) -> None:
@@ -141,6 +125,99 @@ def test_cells_along_a_real_border_are_told_home_from_abroad(vn_kh: Border, vn_k
     assert found["share_abroad"].to_list() == pytest.approx([1.0, 0.2, 0.0], abs=0.1)
 
 
+def test_more_of_a_panel_lies_before_it_than_behind_it() -> None:
+    # 5 km west of the line; 'south' and 'north' meet at 12 km.
+    north, south = (
+        locate_cells(plan(cell(north_km=12.0, azimuth_deg=way, beamwidth_deg=65, range_m=3_000.0)), grid(), LINE)
+        for way in (0, 180)
+    )
+    assert [found.cells["zone"][0] for found in (north, south)] == [grid().zone_ix("north"), grid().zone_ix("south")]
+    assert north.cells["share"][0] == pytest.approx(south.cells["share"][0], abs=0.02)
+    assert 0.80 < north.cells["share"][0] < 0.97
+
+
+def test_no_footprint_ends_at_the_line_and_a_far_one_reaches_far_over_it() -> None:
+    far = cell(east_km=-1.0, azimuth_deg=90, beamwidth_deg=65, range_m=30_000.0)
+    with_side, without = (
+        locate_cells(plan(far), grid(), LINE, model=FootprintModel(side_weight=weight)).cells["share_abroad"][0]
+        for weight in (0.5, 1.0)
+    )
+    assert without > 0.75
+    # Ground abroad weighs half, and is still there.
+    assert with_side == pytest.approx(0.5 * without / (0.5 * without + 1 - without), abs=1e-4)
+
+
+def test_the_side_prior_moves_no_cell_between_zone_and_inland() -> None:
+    rows = plan(*(cell(f"{n:07x}", east_km=-12.0 + n / 2, range_m=6_000.0) for n in range(24)))
+    zones = [
+        locate_cells(rows, grid(), LINE, model=FootprintModel(side_weight=weight)).cells["zone"].to_list()
+        for weight in (0.05, 1.0)
+    ]
+    assert zones[0] == zones[1]
+
+
+def test_a_taller_antenna_serves_farther_out() -> None:
+    low, high = (cell(f"000000{n}", azimuth_deg=270, beamwidth_deg=65, range_m=12_000.0) for n in range(2))
+    rows = plan(low, high).with_columns(height_m=pl.Series([15.0, 120.0]))
+    found = locate_cells(rows, grid(), LINE).cells
+    # Looking inland from 3 km off the line: the zones end at 10 km.
+    assert found["share"][1] < found["share"][0] - 0.01
+    assert locate_cells(rows.drop("height_m"), grid(), LINE).cells["share"].n_unique() == 1
+
+
+def test_water_and_forest_weigh_less_and_never_nothing() -> None:
+    lake = {"properties": {"cover": "water"}, "geometry": {"type": "Polygon", "coordinates": box(-10, 6, 0, 24)}}
+    dry, wet = (
+        locate_cells(plan(cell(north_km=6.0)), grid(), LINE, land_cover=cover)
+        for cover in (None, land_cover_of([lake]))
+    )
+    between = grid(feature("dry", box(-10, 0, 0, 6)), feature("wet", box(-10, 6, 0, 12)))
+    held = locate_cells(plan(cell(north_km=6.0)), between, LINE, land_cover=land_cover_of([lake])).shares
+    assert held["share"].to_list() == pytest.approx([1 / 1.05, 0.05 / 1.05], abs=0.01)
+    assert dry.digest != wet.digest
+    with pytest.raises(LandCoverError, match="cover is one of"):
+        land_cover_of([{**lake, "properties": {"cover": "mud"}}])
+
+
+def test_what_a_zone_counts_may_belong_next_door_and_it_says_how_much() -> None:
+    # A circle of 2 km round 1 km north of where the zones meet, and one well inside 'south'.
+    found = located(
+        cell("0000001", east_km=-5.0, north_km=13.0, range_m=2_000.0), cell("0000002", east_km=-5.0, north_km=6.0)
+    )
+    north, south = coverage_document(found, grid())["zones"]
+    beyond = (2 * np.pi / 3 - np.sqrt(3) / 2) / (2 * np.pi)  # a disc's part beyond half its radius
+    assert north["next_door"] == {"south": pytest.approx(beyond, abs=0.01)}
+    assert north["purity"] == pytest.approx(1 - beyond, abs=0.01)
+    assert (south["purity"], south["next_door"]) == (1.0, {})
+
+
+def test_purity_is_of_the_cells_that_are_valid_then() -> None:
+    turn = "2026-03-01T00:00:00Z"
+    found = located(
+        cell(east_km=-5.0, north_km=13.0, range_m=2_000.0, valid_to=turn),
+        cell(east_km=-5.0, north_km=18.0, range_m=2_000.0, valid_from=turn),
+    )
+    before, after = (
+        coverage_document(found, grid(), at=datetime(2026, month, 15, tzinfo=UTC))["zones"][0]["purity"]
+        for month in (2, 3)
+    )
+    assert before < 0.85
+    assert after == 1.0
+
+
+def test_the_digest_covers_the_model() -> None:
+    digests = {
+        locate_cells(plan(cell()), grid(), LINE, model=model).digest
+        for model in (FootprintModel(), FootprintModel(shape=Shape.SECTOR), FootprintModel(side_weight=0.4))
+    }
+    assert len(digests) == 3
+
+
+def test_a_plan_of_another_place_is_refused() -> None:
+    with pytest.raises(CellPlanError, match="longitude comes first"):
+        locate_cells(plan(cell(lon=50.9, lat=6.05)), grid(), LINE)
+
+
 placed = st.tuples(
     st.floats(-30, 30), st.floats(-5, 29), st.none() | st.floats(0, 360), st.floats(1, 360), st.floats(50, 20_000)
 )
@@ -150,7 +227,14 @@ placed = st.tuples(
 @given(st.lists(placed, min_size=1, max_size=12))
 def test_shares_are_shares_and_overlap_is_mutual(cells: list[tuple[float, float, float | None, float, float]]) -> None:
     rows = [
-        cell(f"{n:07x}", east_km=east, north_km=north, azimuth_deg=way, beamwidth_deg=beam, range_m=reach)
+        cell(
+            f"{n:07x}",
+            east_km=east,
+            north_km=north,
+            azimuth_deg=way,
+            beamwidth_deg=None if way is None else beam,
+            range_m=reach,
+        )
         for n, (east, north, way, beam, reach) in enumerate(cells)
     ]
     found = located(*rows)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -28,6 +29,7 @@ from tests.jobs.test_centre import DAYS, HOUR, START, centre_settings, grid, rel
 __all__ = ["grid", "trained"]
 BEGIN = START + timedelta(days=DAYS)
 OUTAGE, CROWD, SURGE = (3, 4), 5000, 200
+NETWORKS = Networks(frozenset({"204-99"}), frozenset({"206-98"}))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def monitor(placed, tmp_path):
     """Makes a monitor of an edge whose marks reach two days on."""
     folder = EdgeFolder(tmp_path / "edge")
     folder.write_covered_until(BEGIN + HOUR * 48)
-    ground = folder.grounds.put(placed.grid, placed.located, Networks(frozenset({"204-99"}), frozenset({"206-98"})))
+    ground = folder.grounds.put(placed.grid, placed.located, NETWORKS)
     return lambda alarms=AlarmFeed(): Watching(folder, alarms, ground)  # noqa: B008 - frozen
 
 
@@ -90,6 +92,18 @@ def test_cells_that_are_not_valid_yet_are_none_of_a_zone(placed):
     cells = cells_in_zones(placed.located.cells, placed.grid.zones)
     assert set(zone_cells(cells, BEGIN)) == {zone.zone_id for zone in placed.grid.zones}
     assert zone_cells(cells, BEGIN - timedelta(days=400)) == {}
+
+
+def test_cells_that_the_plan_itself_switches_on_make_their_hours_incomplete(placed, monitor):
+    """A quarter of a zone comes on air at half past three: phones register anew, and the plan said so beforehand."""
+    watching = monitor()
+    new = sorted(zone_cells(watching.cells(), BEGIN)["belt-north"])[::4]
+    at = BEGIN + HOUR * 3.5
+    name = pl.concat_str("rat", "plmn", "cell_id", separator="/")
+    dated = pl.when(name.is_in(new)).then(pl.lit(at)).otherwise("valid_from").cast(pl.Datetime("us", "UTC"))
+    located = replace(placed.located, cells=placed.located.cells.with_columns(valid_from=dated))
+    watching.ground = watching.folder.grounds.put(placed.grid, located, NETWORKS)
+    assert [hour for hour in range(9) if not watching.complete(BEGIN + HOUR * hour)] == [3, 4, 5, 6]
 
 
 def test_what_was_lost_is_known_to_the_monitor(monitor):

@@ -9,8 +9,26 @@ from dataclasses import dataclass, field
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
+LATE = 90_000
 HOME, HOME_FROM_ABROAD, HOME_FROM_ELSEWHERE, ABROAD, ENDED = range(5)
 ARRIVAL, DEPARTURE = 0, 1
+
+
+def side_said(event_type: str, domain: str, serving: str, previous: str, place: str) -> int | None:
+    """What a row says about the side of its token, by the words of design.md, section 5; None if it says nothing."""
+    if event_type == "roaming_registration":
+        if domain == "inbound":
+            return None
+        return {"own": None, "across": ABROAD, "compatriot": ENDED, "elsewhere": ENDED}[serving]
+    if event_type == "roaming_cancel":
+        return ENDED if domain == "inbound" else None
+    if event_type == "implicit_detach" or place not in ("belt", "inland"):
+        return None
+    if previous == "across":
+        return HOME_FROM_ABROAD
+    if previous == "elsewhere":
+        return HOME_FROM_ELSEWHERE
+    return HOME if place == "belt" or event_type in ("attach", "detach") else None
 
 
 @dataclass
@@ -43,12 +61,36 @@ def order(row: tuple[int, int, int]) -> tuple[int, int, int, int]:
     return at, {HOME: 0, HOME_FROM_ABROAD: 0, HOME_FROM_ELSEWHERE: 0, ABROAD: 1, ENDED: 2}[side], cell, side
 
 
+def as_lived(rows: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """The rows in order, and every registration abroad that was written up to 90 s after its return put before it."""
+    lived: list[tuple[int, int, int]] = []
+    unregistered: list[
+        tuple[int, int]
+    ] = []  # the returns of the last 90 s that no registration preceded, and their places
+    abroad = False
+    for at, cell, side in sorted(set(rows), key=order):
+        unregistered = [(back_at, place) for back_at, place in unregistered if at - back_at <= LATE]
+        if side == ABROAD and unregistered:
+            back_at, place = unregistered[0]
+            if back_at // HOUR == at // HOUR:
+                lived.insert(place, (back_at, cell, side))
+            unregistered = []
+            continue
+        if side == HOME_FROM_ABROAD and not abroad:
+            unregistered.append((at, len(lived)))
+        elif side != HOME:
+            unregistered = []
+        abroad = side == ABROAD
+        lived.append((at, cell, side))
+    return lived
+
+
 def moves_of_token(rows: Collection[tuple[int, int, int]], ground: OracleGround) -> list[Move]:
     moves: list[Move] = []
     stay: Stay | None = None
     abroad = False
     named_at: int | None = None
-    for at, cell, side in sorted(set(rows), key=order):
+    for at, cell, side in as_lived(rows):
         if side == ENDED:
             stay, abroad, named_at = None, False, None
         elif side == ABROAD:

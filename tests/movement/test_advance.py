@@ -1,55 +1,38 @@
 """`advance`, hour by hour, against the plain oracle and against stories."""
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movement.advance import HOUR_MS, SIGHTING_SCHEMA, Tally, advance, empty_carry_over
-from movement.ground import INLAND, make_ground
+from movement.advance import HOUR_MS, SIGHTING_SCHEMA, advance, empty_carry_over
 from movement.sighting import Side
-from tests.movement.oracle import ARRIVAL, DEPARTURE, OracleGround, counted_cells, counts_of_day
+from tests.movement.oracle import ARRIVAL, DEPARTURE, counted_cells, counts_of_day
+from tests.movement.token_days import (
+    ABROAD,
+    DAY,
+    ENDED,
+    FROM_ABROAD,
+    FROM_ELSEWHERE,
+    GROUND,
+    HOME,
+    MINUTE,
+    ORACLE,
+    day_counts,
+    token_days,
+)
 
-MINUTE = 60_000
-# Zones: 0 and 1 belt, 2 crossing point. Cells 0, 1 in zone 0; 2 in zone 1; 3 in the crossing point; 4, 5 inland.
-CELL_ZONE = [0, 0, 1, 2, INLAND, INLAND]
-PAIRS = [(0, 1), (1, 2), (2, 3), (3, 4)]
-GROUND = make_ground(np.array(CELL_ZONE), np.array([False, False, True]), np.array(PAIRS))
-ORACLE = OracleGround(CELL_ZONE, {2}, set(PAIRS))
-DAY = 20_000 * 24 * HOUR_MS
 TOKEN = b"t" * 16
 
 
-def day_counts(tokens, ground=GROUND, k=2):
-    """(hour, zone, direction) -> count, by the hourly chain of one token-day and its closing step."""
-    table = pl.DataFrame(
-        [(token, at, cell, side) for token, rows in tokens.items() for at, cell, side in rows],
-        schema=SIGHTING_SCHEMA,
-        orient="row",
-    )
-    carry_over, counts, tally = empty_carry_over(), {}, Tally()
-    last = table["event_time"].max()
-    for hour in range(0 if last is None else (last - DAY) // HOUR_MS + 2):
-        start = DAY + hour * HOUR_MS
-        rows = table.filter(pl.col("event_time").is_between(start, start + HOUR_MS, closed="left"))
-        step = advance(carry_over, rows, ground, hour_start_ms=start, k=k)
-        carry_over, tally = step.carry_over, tally + step.tally
-        for zone, direction, count in step.counts.iter_rows():
-            counts[(start - HOUR_MS, zone, direction)] = count
-    return counts, tally, carry_over
-
-
 def minutes(*rows):
-    return {TOKEN: [(DAY + minute * MINUTE, cell, int(side)) for minute, cell, side in rows]}
+    return {TOKEN: [(DAY + round(minute * MINUTE), cell, int(side)) for minute, cell, side in rows]}
 
 
 def cells_counted(*rows):
+    """(hour, zone, direction) of all that is counted of one token, seen at some minutes: (minute, cell, side)."""
     counts, _, _ = day_counts(minutes(*rows))
     return [((at - DAY) // HOUR_MS, zone, direction) for at, zone, direction in sorted(counts)]
-
-
-HOME, FROM_ABROAD, FROM_ELSEWHERE, ABROAD, ENDED = Side
 
 
 def sightings(max_size):
@@ -116,7 +99,7 @@ def test_shuffled_and_repeated_rows_change_nothing(rows, random):
     assert day_counts({TOKEN: again})[0] == day_counts({TOKEN: rows})[0]
 
 
-@given(st.one_of(walks(), sightings(60)))
+@given(st.one_of(walks(), sightings(60), token_days(40)))
 @settings(max_examples=60, deadline=None)
 def test_one_token_day_adds_at_most_four_to_the_sum_of_squares(rows):
     counts, _, _ = day_counts({TOKEN: rows})
@@ -232,6 +215,142 @@ def test_two_arrivals_in_one_zone_hour_count_once():
     counts, tally, _ = day_counts(minutes(*rows))
     assert list(counts.values()) == [1]
     assert tally.same_zone_hour == 1
+
+
+MS = 1 / MINUTE
+
+
+def test_every_limit_is_inclusive_to_the_millisecond():
+    flip = [(0, 0, HOME), (1, -1, ABROAD)]
+    assert cells_counted(*flip, (61, 0, HOME)) == []
+    assert cells_counted(*flip, (61 + MS, 0, HOME)) == [(0, 0, DEPARTURE), (1, 0, ARRIVAL)]
+    assert cells_counted((0, 3, HOME), (1, 0, HOME), (60, -1, ABROAD)) == [(1, 2, DEPARTURE)]
+    assert cells_counted((0, 3, HOME), (1, 0, HOME), (60 + MS, -1, ABROAD)) == [(1, 0, DEPARTURE)]
+    assert cells_counted((0, 0, HOME), (360, -1, ABROAD)) == [(6, 0, DEPARTURE)]
+    assert cells_counted((0, 0, HOME), (360 + MS, -1, ABROAD)) == []
+
+
+def test_a_duplicate_that_names_another_cell_stands_beside_it():
+    """Of two cells at one instant the later in order is the home side of a departure, the first that of an arrival."""
+    assert cells_counted((10, 2, HOME), (10, 0, HOME), (20, -1, ABROAD)) == [(0, 1, DEPARTURE)]
+    assert cells_counted((10, -1, ABROAD), (20, 2, HOME), (20, 0, HOME)) == [(0, 0, ARRIVAL)]
+    assert cells_counted((10, 3, HOME), (10, 6, HOME), (20, 0, HOME), (30, -1, ABROAD)) == [(0, 3, DEPARTURE)]
+
+
+def test_what_is_pending_at_the_turn_counts_as_it_stands():
+    late = 24 * 60 - 10
+    assert cells_counted((late, 0, HOME), (late + 5, -1, ABROAD)) == [(23, 0, DEPARTURE)]
+    assert cells_counted((late, 0, HOME), (late + 5, -1, ABROAD), (late + 9, 0, HOME)) == []
+
+
+def test_who_is_abroad_at_the_turn_arrives_only_by_name():
+    assert cells_counted((10, 0, HOME)) == []
+    assert cells_counted((10, 0, FROM_ABROAD)) == [(0, 0, ARRIVAL)]
+
+
+@pytest.mark.parametrize("minute", [0, 25, 45, 55, 58, 59])
+def test_an_hour_edge_between_rows_changes_nothing(minute):
+    """The same hour and a half at six places of the clock: only the hour that is counted moves."""
+    walk = [(0, -1, ABROAD), (1, 0, HOME), (40, 3, HOME), (80, 0, HOME), (81, -1, ABROAD), (145, 2, HOME)]
+    counted = cells_counted(*((minute + at, cell, side) for at, cell, side in walk))
+    arrived, left, back = ((minute + at) // 60 for at in (1, 81, 145))
+    assert counted == sorted([(arrived, 2, ARRIVAL), (left, 2, DEPARTURE), (back, 1, ARRIVAL)])
+
+
+def test_the_first_sighting_of_a_token_is_no_movement():
+    assert cells_counted((10, 0, HOME)) == []
+    assert cells_counted((10, -1, ABROAD)) == []
+
+
+def test_an_arrival_has_no_limit_of_time_within_the_token_day():
+    assert cells_counted((0, -1, ABROAD), (23 * 60, 0, HOME)) == [(23, 0, ARRIVAL)]
+
+
+def test_a_crossing_point_before_a_flip_does_not_vouch_after_it():
+    flipped = [(0, 3, HOME), (5, 0, HOME), (10, -1, ABROAD), (12, 0, HOME)]
+    assert cells_counted(*flipped, (40, -1, ABROAD)) == [(0, 0, DEPARTURE)]
+    assert cells_counted((0, 3, HOME), (5, 0, HOME), (40, -1, ABROAD)) == [(0, 2, DEPARTURE)]
+
+
+def test_a_named_network_after_abroad_is_an_ordinary_arrival_however_soon_it_is_named_again():
+    rows = [(0, -1, ABROAD), (1, 0, FROM_ABROAD), (3, 2, HOME), (10, -1, ABROAD), (30, 0, FROM_ABROAD)]
+    assert cells_counted(*rows) == [(0, 0, ARRIVAL), (0, 1, DEPARTURE)]
+    _, tally, _ = day_counts(minutes(*rows))
+    assert (tally.candidates, tally.same_zone_hour) == (3, 1)
+
+
+def test_repeats_slide():
+    named = [(at, cell, FROM_ABROAD) for at, cell in ((0, 0), (50, 2), (100, 0), (150, 2))]
+    assert cells_counted(*named) == [(0, 0, ARRIVAL)]
+    assert cells_counted(*named, (211, 0, FROM_ABROAD)) == [(0, 0, ARRIVAL), (3, 0, ARRIVAL)]
+
+
+def test_a_registration_written_after_its_return_stands_before_it():
+    as_written = [(10, 0, HOME), (30, 2, FROM_ABROAD), (31.5, -1, ABROAD), (32, 2, HOME)]
+    as_lived = [(10, 0, HOME), (30, -1, ABROAD), (30 + MS, 2, FROM_ABROAD), (32, 2, HOME)]
+    assert cells_counted(*as_written) == cells_counted(*as_lived) == [(0, 0, DEPARTURE), (0, 1, ARRIVAL)]
+
+
+def test_a_registration_later_than_ninety_seconds_is_a_departure():
+    rows = [(10, 0, HOME), (30, 1, FROM_ABROAD), (31.5 + MS, -1, ABROAD)]
+    assert cells_counted(*rows) == [(0, 0, DEPARTURE)]
+
+
+def test_an_idle_phone_after_a_flip_with_a_late_registration_has_not_moved():
+    assert cells_counted((10, 0, HOME), (30, 1, FROM_ABROAD), (30.5, -1, ABROAD), (95, 0, HOME)) == []
+
+
+def test_a_return_is_owed_one_registration():
+    """Written late and then again: the second one is a departure."""
+    rows = [(10, 0, HOME), (30, 1, FROM_ABROAD), (30.5, -1, ABROAD), (31, -1, ABROAD)]
+    assert cells_counted(*rows) == [(0, 0, DEPARTURE)]
+    in_time = [(10, 0, HOME), (20, -1, ABROAD), (30, 1, FROM_ABROAD), (30.5, -1, ABROAD)]
+    assert cells_counted(*in_time) == [(0, 0, DEPARTURE)]
+
+
+def test_a_late_registration_without_a_name_on_the_return_is_a_departure():
+    """Nothing tells it from a phone that has just left; whoever is heard of again within the hour has not moved."""
+    assert cells_counted((10, 0, HOME), (30, 1, HOME), (30.5, -1, ABROAD)) == [(0, 0, DEPARTURE)]
+    assert cells_counted((10, 0, HOME), (30, 1, HOME), (30.5, -1, ABROAD), (60, 1, HOME)) == []
+
+
+def test_a_late_registration_of_the_hour_before_is_no_departure():
+    rows = [(10, 0, HOME), (59.5, 2, FROM_ABROAD), (60.5, -1, ABROAD), (200, 2, HOME)]
+    assert cells_counted(*rows) == [(0, 1, ARRIVAL)]
+
+
+def test_a_pair_cancels_across_two_zones():
+    assert cells_counted((10, 1, HOME), (20, -1, ABROAD), (30, 2, HOME)) == []
+
+
+def test_an_inland_home_side_takes_part_in_cancelling():
+    assert cells_counted((10, 3, HOME), (20, -1, ABROAD), (30, 4, HOME)) == []
+    assert cells_counted((10, 3, HOME), (20, -1, ABROAD), (30, 5, HOME)) == [(0, 2, DEPARTURE)]
+
+
+def test_a_silent_departure_cancels_before_it_is_dropped():
+    """The return to where it was last heard of takes the silent departure with it, or would be an arrival of its own."""
+    assert cells_counted((0, 0, HOME), (400, -1, ABROAD), (430, 0, HOME)) == []
+    assert cells_counted((0, 0, HOME), (400, -1, ABROAD), (430, 2, HOME)) == [(7, 1, ARRIVAL)]
+
+
+def test_of_two_crossing_points_the_nearer_in_time_vouches():
+    assert cells_counted((0, 3, HOME), (10, 6, HOME), (20, 0, HOME), (30, -1, ABROAD)) == [(0, 3, DEPARTURE)]
+    assert cells_counted((0, -1, ABROAD), (5, 0, HOME), (10, 6, HOME), (20, 3, HOME)) == [(0, 3, ARRIVAL)]
+
+
+def test_what_repeats_in_a_zone_hour_does_not_use_up_the_bound():
+    arrive = [(0, -1, ABROAD), (1, 0, HOME), (2, -1, ENDED)]
+    rows = [(start + at, cell, side) for start in (0, 10, 120, 240) for at, cell, side in arrive]
+    assert cells_counted(*rows) == [(0, 0, ARRIVAL), (2, 0, ARRIVAL)]
+
+
+def test_cancelled_pairs_do_not_use_up_the_bound():
+    flips = [row for at in (0, 10, 20) for row in ((at, -1, ABROAD), (at + 5, 0, HOME))]
+    trips = [
+        (20 + 240 * trip + at, cell, side) for trip in (1, 2) for at, cell, side in ((0, -1, ABROAD), (90, 0, HOME))
+    ]
+    assert [direction for _, _, direction in cells_counted((-0.0, 0, HOME), *flips, *trips)].count(ARRIVAL) == 2
 
 
 def test_a_row_outside_its_hour_is_refused():

@@ -2,12 +2,16 @@
 
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 import polars as pl
 from shapely.geometry import LineString
 
+from bench.simulator import Place
 from geofence.border import Border
 from geofence.grid import ZoneGrid, grid_from_document
+from simulator.carrier_day import CarrierDay
+from simulator.carriers import Carrier
 from simulator.ground import Ground, survey
 from simulator.network import simulate_network
 
@@ -59,3 +63,17 @@ def small_ground() -> Ground:
 @cache
 def small_plan() -> pl.DataFrame:
     return simulate_network(small_grid(), small_border(), plmn=OWN, seed=3, ground=small_ground())
+
+
+@cache
+def small_place() -> Place:
+    return Place(small_border(), small_grid(), small_ground(), ACROSS)
+
+
+def small_carrier() -> Carrier:
+    return Carrier("carrier-a", OWN, 0.45)
+
+
+def small_day(**asked: Any) -> CarrierDay:
+    usual = {"carrier": small_carrier(), "token_day_start": TOKEN_DAY, "seed": 5, "across_plmns": ACROSS}
+    return CarrierDay(small_grid(), small_border(), **{**usual, **asked})

@@ -8,7 +8,7 @@ import polars as pl
 from geofence.grid import ZoneKind
 from geofence.locate import locate_cells
 from ingest.attachment import CELL_ID_PATTERNS, Rat
-from simulator.network import simulate_network
+from simulator.network import published_plan, simulate_network
 from tests.simulator.small_border import OWN, small_border, small_grid, small_ground, small_plan
 
 
@@ -40,6 +40,17 @@ def test_every_zone_has_a_cell_and_crossing_points_have_their_own() -> None:
     assert zones == set(range(len(small_grid().zones)))
     gates = [ix for ix, zone in enumerate(small_grid().zones) if zone.kind is ZoneKind.CROSSING_POINT]
     assert all(located.cells.filter(pl.col("zone") == gate).height >= 1 for gate in gates)
+
+
+def test_a_published_plan_is_wrong_about_a_few_cells_and_never_about_which_there_are() -> None:
+    plans = [published_plan(small_plan(), small_ground(), seed=seed) for seed in range(20)]
+    turned = [float((plan["azimuth_deg"] != small_plan()["azimuth_deg"]).mean()) for plan in plans]
+    moved = [float((plan["lon"] != small_plan()["lon"]).mean()) for plan in plans]
+    assert 0.02 < np.mean(turned) < 0.04
+    assert 0 < np.mean(moved) < 0.01
+    for plan in plans:
+        assert plan.drop("lon", "lat", "azimuth_deg").equals(small_plan().drop("lon", "lat", "azimuth_deg"))
+        locate_cells(plan, small_grid(), small_border().line, require_crossing_point_cells=True)
 
 
 def test_some_masts_stand_far_inland() -> None:
