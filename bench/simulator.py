@@ -30,9 +30,10 @@ from geofence.border import Border, read_border
 from geofence.build import build_zone_grid
 from geofence.grid import ZoneGrid, ZoneKind, neighbours
 from geofence.locate import LocatedPlan, locate_cells
-from ingest.alarms import degraded_hours
+from ingest.alarms import SHARE_OF_A_ZONE, degraded_hours
 from ingest.release import HOUR
 from ingest.rows import ROW_TABLE
+from jobs.watch import bare_hours
 from movement.advance import advance, empty_carry_over
 from movement.ground import Ground as Cells
 from movement.ground import make_ground
@@ -451,7 +452,11 @@ def agree(told: Mapping[int, Sequence[Told]], edge_counts: Counts, day: datetime
 
 
 def outage(border: str, seed: int, scale: float) -> dict[str, Any]:
-    """A mast out for two hours and 5,000 phones back at once, in one belt after another: what is counted more."""
+    """A mast out for two hours and 5,000 phones back at once, in one belt after another: what is counted more.
+
+    An hour is told as degraded when the alarmed cells are a fifth of a zone's, or when they leave ground by the line bare;
+    `price` is how often that is so of any one mast.
+    """
     place = place_of(border)
     carrier = three_carriers("VN")[0]
     asked = place.ask(carrier, DAY, seed, scale)
@@ -473,7 +478,9 @@ def outage(border: str, seed: int, scale: float) -> dict[str, Any]:
         sim = simulate_day(replace(asked, incidents=(failed,)), place.ground)
         with_it = counted(edge.sightings(sim.events), edge, DAY, zones)
         hours = [DAY + hour * HOUR for hour in range(24)]
-        degraded = degraded_hours(sim.alarms, cells, hours)
+        by_share = degraded_hours(sim.alarms, cells, hours)
+        by_cover = bare_hours(edge.located.cells, edge.located.cover, sim.alarms, hours)
+        degraded = by_share | by_cover
         more = with_it - without
         told.append(
             {
@@ -481,16 +488,49 @@ def outage(border: str, seed: int, scale: float) -> dict[str, Any]:
                 "reattaching": failed.reattaching,
                 "rows_more": sim.events.height - usual.events.height,
                 "counted_more": int(more[more > 0].sum()),
-                "of_which_in_hours_told_as_degraded": int(
-                    sum(more[hour][more[hour] > 0].sum() for hour, at in enumerate(hours) if at in degraded)
+                "of_which_in_hours_called_complete": int(
+                    sum(more[hour][more[hour] > 0].sum() for hour, at in enumerate(hours) if at not in degraded)
                 ),
                 "most_in_one_zone_hour": int(more.max()),
                 "fell_onto_a_network_across": int(sim.truth["fallen"].sum()),
                 "degraded_hours": len(degraded),
+                "of_which_by_share_of_a_zone": len(by_share),
+                "of_which_by_bare_ground": len(by_cover),
                 "alarms": [str(alarm.kind) for alarm in sim.alarms],
             }
         )
-    return {"border": border, "outages": told}
+    return {"border": border, "outages": told, "price": price(edge.located, cells, usual.network)}
+
+
+def price(located: LocatedPlan, zone_cells: Mapping[str, frozenset[str]], network: pl.DataFrame) -> dict[str, Any]:
+    """What share of masts makes hours incomplete by its own outage: of all, and of those that serve ground by the line."""
+    mast = network.select("rat", "plmn", "cell_id", mast=pl.struct("lon", "lat").rank("dense"))
+    of = located.cells.join(mast, on=["rat", "plmn", "cell_id"], how="inner").sort("cell")
+    names = of.select(pl.concat_str("rat", "plmn", "cell_id", separator="/")).to_series()
+    cell, number = of["cell"].to_numpy().astype(np.int64), of["mast"].to_numpy()
+    tiles = np.arange(len(located.cover.tiles))
+    found = Counter[str]()
+    for one in np.unique(number):
+        out, silent = cell[number == one], frozenset(names.filter(pl.Series(number == one)))
+        bare = located.cover.is_bare(out, cell[number != one])
+        share_of_a_zone = max(len(silent & held) / len(held) for held in zone_cells.values())
+        found["masts"] += 1
+        found["by the line"] += bool(located.cover.reached(out, tiles).any())
+        found["a fifth of a zone"] += share_of_a_zone >= SHARE_OF_A_ZONE
+        found["bare ground"] += bare
+        found["either"] += bare or share_of_a_zone >= SHARE_OF_A_ZONE
+    return {
+        "masts": found["masts"],
+        "by_the_line": found["by the line"],
+        **{
+            f"touch_by_{name.replace(' ', '_')}": {
+                "masts": found[name],
+                "of_all": share(found[name], found["masts"]),
+                "of_those_by_the_line": share(found[name], found["by the line"]),
+            }
+            for name in ("a fifth of a zone", "bare ground", "either")
+        },
+    }
 
 
 # Speed

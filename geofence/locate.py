@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from geofence.border import ordered_chain
 from geofence.cell_plan import COLUMNS, KEY, OPTIONAL_COLUMNS, CellPlanError
+from geofence.cover import Cover, cover_of
 from geofence.footprint import WINDOW, Footprints, Masts, Weighed, in_units, masts, weighed
 from geofence.grid import GridError, ZoneGrid, ZoneKind
 from geofence.land_cover import CoverOnPlane, LandCover
@@ -42,11 +43,13 @@ class LocatedPlan:
     `shares`: cell, zone (Int32), share (Float64) of every zone that a footprint reaches; sorted.
     `overlaps`: a, b (Int32), every ordered pair of different cells that count as one place: masts at most 300 m apart,
     or footprints whose sum of min(P) is above 0.25.
+    `cover`: the ground by the line, and how the cells, in the order of their index, look at it.
     """
 
     cells: pl.DataFrame
     shares: pl.DataFrame
     overlaps: pl.DataFrame
+    cover: Cover
     digest: str
 
 
@@ -72,7 +75,8 @@ def locate_cells(
     ground = plane.to_metres(zones)
     stand = masts(plan, plane, model)
     _refuse_elsewhere(stand, ground)
-    among, prints = _shared_out(stand, _regions(ground, plane.to_metres(border_line), plan), model, land_cover, plane)
+    line = plane.to_metres(border_line)
+    among, prints = _shared_out(stand, _regions(ground, line, plan), model, land_cover, plane)
     shares, share_abroad, share_inland = among[:, :-2], among[:, -2], among[:, -1]
     zone = np.argmax(shares, axis=1)  # the first of equals
     share = shares[np.arange(len(zone)), zone]
@@ -94,7 +98,8 @@ def locate_cells(
         {"cell": held.astype(np.int32), "zone": of_zone.astype(np.int32), "share": shares[held, of_zone]}
     )
     digest = plan_digest(plan, grid, model, land_cover)
-    return LocatedPlan(cells, reached, overlapping(prints, stand.x, stand.y), digest)
+    cover = cover_of(stand, ground, line, model)
+    return LocatedPlan(cells, reached, overlapping(prints, stand.x, stand.y), cover, digest)
 
 
 def valid_at(cells: pl.DataFrame, at: datetime) -> pl.DataFrame:

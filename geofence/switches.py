@@ -59,10 +59,20 @@ def switched_shares(cells: pl.DataFrame, hour: datetime) -> dict[str, float]:
     return {zone: round(share, 3) for zone, share in found.select("zone_id", "share").iter_rows()}
 
 
+def switched_cells(cells: pl.DataFrame, hours: Iterable[datetime]) -> dict[datetime, frozenset[str]]:
+    """Per hour the cells that are being switched in it; the spans of `switched_hours`."""
+    known = switches(cells)
+    return {hour: frozenset(_touched(known, hour)["cell"]) for hour in hours}
+
+
+def _touched(known: pl.DataFrame, hour: datetime) -> pl.DataFrame:
+    reach = pl.when(pl.col("what") == ON).then(pl.lit(NEW_SITE)).otherwise(pl.lit(AFTER_RESTORE))
+    return known.filter((pl.col("at") < hour + HOUR) & (pl.col("at") + reach > hour))
+
+
 def _shares(cells: pl.DataFrame, known: pl.DataFrame, hour: datetime) -> pl.DataFrame:
     end = hour + HOUR
-    reach = pl.when(pl.col("what") == ON).then(pl.lit(NEW_SITE)).otherwise(pl.lit(AFTER_RESTORE))
-    touched = known.filter((pl.col("at") < end) & (pl.col("at") + reach > hour))
+    touched = _touched(known, hour)
     # All that stood in the zone at any time since the earliest switch that still counts.
     there = cells.filter(
         (pl.col("valid_from").is_null() | (pl.col("valid_from") < end))

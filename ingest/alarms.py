@@ -147,19 +147,25 @@ def degraded_hours(
     `zone_cells` names the cells (`rat/plmn/cell_id`) of every zone. An outage touches every hour that it or the 60 minutes
     after its end lie in; planned work likewise; a new site its first three hours; an alarm without cells all zones.
     """
+    found = touched_cells(alarms, hours)
+    return frozenset(hour for hour, out in found.items() if out is None or _most_of_a_zone(out, zone_cells) >= share)
+
+
+def touched_cells(alarms: Iterable[Alarm], hours: Iterable[datetime]) -> dict[datetime, frozenset[str] | None]:
+    """Per hour the cells that alarms touch in it (`rat/plmn/cell_id`); None: all of them. The spans of `degraded_hours`."""
     spans = _spans(alarms)
-    touched = set()
+    touched: dict[datetime, frozenset[str] | None] = {}
     for hour in hours:
-        met = [span for span in spans if span.touches(hour)]
-        if any(span.cells is None for span in met):
-            touched.add(hour)
-            continue
-        out = frozenset[str]().union(*(span.cells for span in met if span.cells))
-        if out and any(
-            len(out.intersection(cells)) >= share * len(cells) for cells in zone_cells.values() if len(cells)
-        ):
-            touched.add(hour)
-    return frozenset(touched)
+        met = [span.cells for span in spans if span.touches(hour)]
+        named = [cells for cells in met if cells is not None]
+        touched[hour] = frozenset[str]().union(*named) if len(named) == len(met) else None
+    return touched
+
+
+def _most_of_a_zone(out: frozenset[str], zone_cells: Mapping[str, Collection[str]]) -> float:
+    """The largest share of the cells of any one zone; -1 if none of them is among those that are out."""
+    shares = (len(out.intersection(cells)) / len(cells) for cells in zone_cells.values() if len(cells))
+    return max((share for share in shares if share > 0), default=-1.0)
 
 
 def open_outages(alarms: Iterable[Alarm]) -> list[Alarm]:

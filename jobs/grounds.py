@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geofence.cover import Cover
 from geofence.grid import ZoneGrid, ZoneKind
 from geofence.locate import LocatedPlan
 from ingest.release import Direction, canonical_json, format_utc
@@ -29,6 +30,7 @@ from movement.sight_rows import Lookup
 from movement.sighting import Networks
 
 LOOKUP, CELLS, OVERLAPS, PLACES = "lookup.arrow", "cell_zone.npy", "overlaps.npy", "places.json"
+COVER, TILES = "cover.npy", "tiles.npy"
 _PIN, _ENDING = "token_day=", ".pin"
 
 
@@ -92,6 +94,8 @@ class GroundStore:
             CELLS: _npy(cells["zone"].to_numpy()),
             OVERLAPS: _npy(located.overlaps.to_numpy()),
             PLACES: canonical_json(places),
+            COVER: _npy(located.cover.cells),
+            TILES: _npy(located.cover.tiles),
         }
         digest = _digest(contents)
         folder = self.of(digest)
@@ -189,9 +193,16 @@ def read_lookup(folder: Path) -> Lookup:
     return Lookup.from_bytes(_checked(folder)[LOOKUP])
 
 
+@lru_cache(maxsize=4)
+def read_cover(folder: Path) -> Cover:
+    """What the cells on the ground in a folder of the store reach by the border line; raises GroundMissing."""
+    contents = _checked(folder)
+    return Cover(_array(contents[COVER]), _array(contents[TILES]))
+
+
 def _checked(folder: Path) -> dict[str, bytes]:
     try:
-        contents = {name: (folder / name).read_bytes() for name in (LOOKUP, CELLS, OVERLAPS, PLACES)}
+        contents = {name: (folder / name).read_bytes() for name in (LOOKUP, CELLS, OVERLAPS, PLACES, COVER, TILES)}
     except FileNotFoundError:
         contents = {}
     if _digest(contents) != f"sha256:{folder.name}":

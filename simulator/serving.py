@@ -32,6 +32,7 @@ class Serving:
     cell: NDArray[np.int32]  # (spot, candidate)
     up_to: Floats
     in_reach: NDArray[np.bool_]  # (spot, candidate): within what the cell was built for, and some more
+    refuge: NDArray[np.int32]  # by spot: strongest cell in reach on no candidate's mast; -1 where there is none
     site: NDArray[np.int64]  # mast of each cell
     site_xy: Floats  # by cell
     nearest_m: Floats  # by spot, to the nearest mast
@@ -44,14 +45,21 @@ class Serving:
     def draw_without(
         self, rng: np.random.Generator, spots: NDArray[np.int64], silent: NDArray[np.bool_]
     ) -> NDArray[np.int32]:
-        """A serving cell for each of many stays while some cells (flags by cell) are silent; -1 out of all reach."""
-        cell = self.cell[spots]
-        likely = np.diff(self.up_to[spots], axis=1, prepend=0.0) * (self.in_reach[spots] & ~silent[cell])
+        """A serving cell for each of many stays while some cells (flags by cell) are silent; -1 out of all reach.
+
+        A phone whose candidates are all silent looks on: whatever reaches it serves it. Where no candidate is in reach at
+        any time, those out of reach serve, silent or not, as they do on any other day.
+        """
+        cell, refuge = self.cell[spots], self.refuge[spots]
+        serves = self.in_reach[spots]
+        serves = serves | (~serves.any(axis=1) & (refuge < 0))[:, None]
+        likely = np.diff(self.up_to[spots], axis=1, prepend=0.0) * (serves & ~silent[cell])
         up_to = np.cumsum(likely, axis=1)
         whole = up_to[:, -1]
         chosen = (rng.random(len(spots)) * whole)[:, None] >= up_to
         at = np.minimum(chosen.sum(axis=1), cell.shape[1] - 1)
-        return np.where(whole > 1e-9, cell[np.arange(len(spots)), at], np.int32(-1))
+        left = np.where((refuge >= 0) & ~silent[np.maximum(refuge, 0)], refuge, np.int32(-1))
+        return np.where(whole > 1e-9, cell[np.arange(len(spots)), at], left)
 
 
 def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.random.Generator) -> Serving:
@@ -68,7 +76,7 @@ def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.ran
     power = POWER_DB_PER_RANGE_DECADE * np.log10(reach / 1_000)
     power = power + np.array([LAYER_DB[rat] for rat in plan["rat"]])
     count = min(CANDIDATES, len(plan))
-    cells, probability, reached, nearest = [], [], [], []
+    cells, probability, reached, refuge, nearest = [], [], [], [], []
     for first in range(0, len(spots), CHUNK):
         here = spots[first : first + CHUNK]
         apart = distances_m(here, site_xy)
@@ -85,6 +93,7 @@ def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.ran
         cells.append(best.astype(np.int32))
         probability.append(weight / weight.sum(axis=1, keepdims=True))
         reached.append(np.take_along_axis(apart, best, axis=1) <= OVERREACH * reach[best])
+        refuge.append(_refuge(level, apart <= OVERREACH * reach, site, best))
         nearest.append(apart.min(axis=1))
     up_to = np.cumsum(np.concatenate(probability), axis=1)
     up_to[:, -1] = 1.0
@@ -92,7 +101,19 @@ def serving_cells(ground: Ground, plan: pl.DataFrame, spots: Floats, rng: np.ran
         np.concatenate(cells),
         up_to,
         np.concatenate(reached),
+        np.concatenate(refuge),
         site.ravel().astype(np.int64),
         site_xy,
         np.concatenate(nearest),
     )
+
+
+def _refuge(
+    level: Floats, in_reach: NDArray[np.bool_], site: NDArray[np.int64], best: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """By spot the strongest cell in reach on a mast that none of the candidates stands on; -1: there is none."""
+    named = np.zeros((len(level), int(site.max()) + 1), dtype=np.bool_)
+    np.put_along_axis(named, site[best], True, axis=1)
+    free = np.where(in_reach & ~named[:, site], level, -np.inf)
+    strongest = np.argmax(free, axis=1)
+    return np.where(np.isfinite(free[np.arange(len(free)), strongest]), strongest, -1).astype(np.int32)

@@ -443,6 +443,13 @@ MUTATIONS = [
         "tests/ingest/test_alarms.py::test_each_doubt_alone_makes_a_window_incomplete",
     ),
     Mutation(
+        "ground by the line that an outage leaves bare",
+        "jobs/watch.py",
+        "| bare_hours(located, read_cover(at), feed.alarms, [window_start]),",
+        ",",
+        "tests/jobs/test_degraded.py::test_a_lone_mast_by_the_line_makes_its_hours_incomplete_however_few_of_the_cells_it_is",
+    ),
+    Mutation(
         "every row accounted for",
         "jobs/equations.py",
         'left[row["source"], row["hour"]] -= row["rows"]',

@@ -21,6 +21,7 @@ from ingest.alarms import (
     open_outages,
     parse_alarm,
     read_alarms,
+    touched_cells,
 )
 from ingest.feed import Doubt, FeedWatch, doubts, feed_complete
 from ingest.release import HOUR
@@ -78,6 +79,15 @@ def test_one_cell_of_ten_is_out_somewhere_at_any_time_and_touches_nothing():
 def test_cells_outside_the_zones_touch_nothing_and_an_element_without_cells_touches_all():
     assert touched(alarm("outage", 3, 5, frozenset({"EUTRA/452-04/fffffff"}))) == []
     assert touched(alarm("outage", 3, 4, None, element="core-1")) == [3, 4]
+
+
+def test_the_cells_of_all_alarms_of_an_hour_are_known_together():
+    said = [alarm("outage", 3, 4), alarm("new_site", 3.5, cells=frozenset({"EUTRA/452-04/fffffff"}))]
+    found = touched_cells(said, HOURS)
+    assert found[HOURS[3]] == TWO_SITES | {"EUTRA/452-04/fffffff"}
+    assert found[HOURS[6]] == {"EUTRA/452-04/fffffff"}
+    assert found[HOURS[8]] == frozenset()
+    assert touched_cells([*said, alarm("outage", 3, 4, None)], HOURS[3:4]) == {HOURS[3]: None}
 
 
 @given(st.permutations([alarm("outage", 3.2), alarm("outage", 3.2, 4.1), alarm("restored", 4.5), alarm("outage", 9)]))

@@ -12,15 +12,18 @@ from starlette.testclient import TestClient
 import jobs.edge
 from api.app import create_app
 from api.settings import ApiSettings
+from geofence.locate import locate_cells
 from ingest.alarms import Alarm, AlarmFeed, AlarmKind
 from ingest.feed import Doubt
 from ingest.release import Direction, format_utc, seal
 from jobs.centre import open_store, run_detect, take_in
 from jobs.edge import place_cells
-from jobs.grounds import read_ground, read_lookup
+from jobs.grounds import GroundMissing, read_cover, read_ground, read_lookup
 from jobs.tables import EdgeFolder
 from jobs.watch import FeedMonitor, cells_in_zones, feed_history, zone_cells
 from movement.sighting import Networks
+from tests.geofence.builders import LINE, cell, plan
+from tests.geofence.builders import grid as two_belts
 from tests.jobs.border import DAY, edge_settings
 from tests.jobs.edge_run import ROWS, LiveRun
 from tests.jobs.one_process import OneProcess, sight_at_once
@@ -104,6 +107,65 @@ def test_cells_that_the_plan_itself_switches_on_make_their_hours_incomplete(plac
     located = replace(placed.located, cells=placed.located.cells.with_columns(valid_from=dated))
     watching.ground = watching.folder.grounds.put(placed.grid, located, NETWORKS)
     assert [hour for hour in range(9) if not watching.complete(BEGIN + HOUR * hour)] == [3, 4, 5, 6]
+
+
+TOWN = [cell(f"{n:07x}", east_km=-8.0 - 0.02 * n, north_km=18.0, range_m=1_500.0) for n in range(1, 31)]
+LONE = cell("00000f0", east_km=-2.0, north_km=18.0, range_m=3_000.0)
+BESIDE = cell("00000f1", east_km=-2.2, north_km=18.0, range_m=3_500.0)
+
+
+def watching_by_the_line(tmp_path, *rows, silent=()):
+    """A monitor of a belt with a town of thirty cells behind it; cells are silent from half past three, for two hours."""
+    folder = EdgeFolder(tmp_path / "edge")
+    folder.write_covered_until(BEGIN + HOUR * 48)
+    zones = two_belts()
+    located = locate_cells(plan(*TOWN, *rows), zones, LINE)
+    names = frozenset(f"EUTRA/204-99/{row['cell_id']}" for row in silent)
+    alarm = Alarm("oss", "site-9", AlarmKind.OUTAGE, BEGIN + HOUR * 3.5, BEGIN + HOUR * 5.5, names)
+    alarms = AlarmFeed((alarm,) if silent else ())
+    return Watching(folder, alarms, folder.grounds.put(zones, located, NETWORKS))
+
+
+def incomplete_hours(watching):
+    return [hour for hour in range(9) if not watching.complete(BEGIN + HOUR * hour)]
+
+
+def test_a_lone_mast_by_the_line_makes_its_hours_incomplete_however_few_of_the_cells_it_is(tmp_path):
+    watching = watching_by_the_line(tmp_path, LONE, silent=[LONE])
+    assert len(zone_cells(watching.cells(), BEGIN)["north"]) == 31
+    assert incomplete_hours(watching) == [3, 4, 5, 6]
+    assert feed_history(watching.folder.root)[BEGIN + HOUR * 3] == [Doubt.ALARM]
+
+
+def test_the_same_mast_with_another_that_covers_its_ground_touches_nothing(tmp_path):
+    assert incomplete_hours(watching_by_the_line(tmp_path / "one", LONE, BESIDE, silent=[LONE])) == []
+    assert incomplete_hours(watching_by_the_line(tmp_path / "both", LONE, BESIDE, silent=[LONE, BESIDE])) == [
+        3,
+        4,
+        5,
+        6,
+    ]
+
+
+def test_a_cell_that_is_not_on_air_covers_nothing(tmp_path):
+    planned = {**BESIDE, "valid_from": format_utc(BEGIN + HOUR * 30)}
+    assert incomplete_hours(watching_by_the_line(tmp_path, LONE, planned, silent=[LONE])) == [3, 4, 5, 6]
+
+
+def test_a_lone_mast_that_the_plan_itself_switches_is_no_crowd_either(tmp_path):
+    at = format_utc(BEGIN + HOUR * 3.5)
+    assert incomplete_hours(watching_by_the_line(tmp_path / "off", {**LONE, "valid_to": at})) == [3, 4]
+    assert incomplete_hours(watching_by_the_line(tmp_path / "on", {**LONE, "valid_from": at})) == [3, 4, 5, 6]
+
+
+def test_the_cover_is_part_of_the_ground_that_a_token_day_rests_on(tmp_path):
+    watching = watching_by_the_line(tmp_path, LONE)
+    at = watching.folder.grounds.of(watching.ground)
+    assert len(read_cover(at).cells) == 31
+    (at / "tiles.npy").write_bytes((at / "tiles.npy").read_bytes()[:-12])
+    read_cover.cache_clear()
+    with pytest.raises(GroundMissing):
+        read_cover(at)
 
 
 def test_what_was_lost_is_known_to_the_monitor(monitor):

@@ -16,6 +16,7 @@ from simulator.carrier_day import simulate_day, write_day
 from simulator.events import SimulatedEvents
 from simulator.incidents import Incident, NewSite, SiteOutage, parse_new_site, parse_outage
 from simulator.rates import SimulationRefused
+from simulator.serving import Serving
 from tests.simulator.small_border import TOKEN_DAY, small_carrier, small_day, small_grid, small_place
 
 FIRST, LAST = 6, 8
@@ -85,6 +86,22 @@ def test_a_crowd_that_only_comes_back_is_no_movement() -> None:
     assert quiet, "no mast whose phones stay in reach of the own network"
     for more in quiet:
         assert more.max() <= 8  # of 5,000
+
+
+def test_a_phone_whose_usual_cells_are_all_silent_looks_on() -> None:
+    """Six candidates can stand on one mast; a phone that any other reaches does not fall for that."""
+    one_mast = np.zeros((3, 2), dtype=np.int32) + np.array([0, 1], dtype=np.int32)
+    serving = Serving(
+        cell=one_mast,
+        up_to=np.array([[0.5, 1.0]] * 3),
+        in_reach=np.array([[True, True], [True, True], [False, False]]),
+        refuge=np.array([2, -1, 2], dtype=np.int32),
+        site=np.array([0, 0, 1]),
+        site_xy=np.zeros((3, 2)),
+        nearest_m=np.zeros(3),
+    )
+    served = serving.draw_without(np.random.default_rng(1), np.arange(3), np.array([True, True, False]))
+    assert served.tolist() == [2, -1, 2]
 
 
 def test_rows_of_everybody_else_stay_what_they_are() -> None:
