@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 PACKAGES := ingest geofence movement privacy detector api jobs simulator
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-kafka jars check bench bench-kafka evidence evidence-privacy guards evidence-edge edge-page openapi documents kafka kafka-stop cluster cluster-stop clean
+.PHONY: demo test test-kafka jars check bench bench-kafka evidence evidence-privacy guards evidence-edge edge-page evidence-detection openapi documents kafka kafka-stop cluster cluster-stop clean
 
 .venv/.ready: pyproject.toml uv.lock
 	@python=$$(deploy/ensure.sh python) && $$python -m venv .venv 1>&2
@@ -63,6 +63,13 @@ evidence-edge: .venv/.ready jars  ## nothing lost, nothing counted twice, nothin
 
 edge-page: .venv/.ready  ## docs/evidence-edge.md from the printed figures in docs/figures
 	@$(BIN)/python -m bench.edge_page docs/figures > docs/evidence-edge.md
+
+DETECTION_ARGS ?=
+evidence-detection: .venv/.ready  ## docs/evidence-detection.md: what the detector finds beside other methods and an oracle (about 1 h; DETECTION_ARGS="--quick")
+	@mkdir -p docs/figures
+	@$(BIN)/python -m bench.detection --json $(DETECTION_ARGS) > docs/figures/.detection.json
+	@mv docs/figures/.detection.json docs/figures/detection.json
+	@$(BIN)/python -m bench.detection --from docs/figures/detection.json --markdown > docs/evidence-detection.md
 
 openapi: .venv/.ready  ## the committed description of the service
 	@$(BIN)/python -m api.openapi > docs/openapi.json

@@ -318,6 +318,20 @@ arming = Table(
     CheckConstraint("expires_at > armed_from", name="ends_after_start"),
 )
 
+registered_event = Table(
+    "registered_event",
+    metadata,
+    Column("event_id", _ID, primary_key=True),
+    Column("sector_id", _ID, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False),
+    Column("registered_by", String(120), nullable=False, comment="the planner or desk that knows of the crowd"),
+    Column("document", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index(None, "ends_at"),
+    CheckConstraint("ends_at > starts_at", name="ends_after_start"),
+)
+
 counter = Table(
     "counter",
     metadata,

@@ -34,6 +34,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api import schema
 from api.alert import Alert, AlertStatus, Disposition, acknowledged, closed, revised
 from detector.expand import MarketFactor
+from detector.policy import HOURS_PER_MONTH
+from detector.register import RegisteredEvent
 from ingest.release import HOUR, Count, Direction, Level, Release, SectorCount, ZoneCount
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ LIVE = frozenset({"live"})
 _REVISIONS = "alert_revision"
 _DETECTIONS = "detection"
 _BUSY_MS = 30_000
+_JUDGED = ("usual", "unusual", "unusual_drop", "below_threshold")
 
 _COUNT_COLUMNS = (
     "carrier",
@@ -836,6 +839,32 @@ class Store:
             document = connection.execute(statement).scalar_one_or_none()
         return None if document is None else _load(document)
 
+    def policy(self, version: str) -> Document | None:
+        """The document of a thresholds policy by its version."""
+        table = schema.policy.c
+        with self._read() as connection:
+            document = connection.execute(
+                select(table.document).where(table.policy_version == version)
+            ).scalar_one_or_none()
+        return None if document is None else _load(document)
+
+    def judged_zone_months(self, start: datetime, end: datetime) -> dict[str, float]:
+        """By sector, the zone-months from start to end in which zone-hours were judged; both directions count as one."""
+        table, zone = schema.expectation.c, schema.zone.c
+        grid = self.active_grid(end)
+        if grid is None:
+            return {}
+        statement = (
+            select(zone.sector_id, func.count())
+            .join_from(
+                schema.expectation, schema.zone, (zone.zone_id == table.zone_id) & (zone.grid_id == grid.grid_id)
+            )
+            .where(table.window_start >= start, table.window_start < end, table.state.in_(_JUDGED))
+            .group_by(zone.sector_id)
+        )
+        with self._read() as connection:
+            return {sector: hours / 2 / HOURS_PER_MONTH for sector, hours in connection.execute(statement)}
+
     def put_arming(
         self, sector_id: str, *, legal_basis: str, impact_assessment: str, armed_from: datetime, expires_at: datetime
     ) -> None:
@@ -860,6 +889,28 @@ class Store:
         with self._read() as connection:
             rows = connection.execute(select(table).order_by(table.c.sector_id, table.c.armed_from))
             return [dict(row._mapping) for row in rows]
+
+    def put_event(self, event: RegisteredEvent, *, recorded_at: datetime) -> None:
+        """Record a known crowd; once recorded it is never rewritten, and the same again changes nothing."""
+        row = {
+            "event_id": event.event_id,
+            "sector_id": event.sector_id,
+            "starts_at": event.starts_at,
+            "ends_at": event.ends_at,
+            "registered_by": event.registered_by,
+            "document": _dump(event.document()),
+            "recorded_at": recorded_at,
+        }
+        with self._write() as connection:
+            connection.execute(insert_once(schema.registered_event, self._dialect), row)
+
+    def events_ending_after(self, at: datetime) -> list[RegisteredEvent]:
+        """The known crowds that end after an instant, by their start."""
+        table = schema.registered_event.c
+        statement = select(table.document).where(table.ends_at > at).order_by(table.starts_at, table.event_id)
+        with self._read() as connection:
+            rows = connection.execute(statement).scalars()
+            return [RegisteredEvent.from_document(_load(row)) for row in rows]
 
     def put_bundle(self, version: str, record: Mapping[str, Any], *, recorded_at: datetime) -> None:
         """Record a model bundle and serve it from now on; the one before stays, to roll back to."""

@@ -1,8 +1,10 @@
 """Alerts: flags that belong together, told as one thing that grows, is revised and ends (design.md, 4.5).
 
 Flags of one sector and direction belong together when their zones are the same or touch and at most GAP_HOURS hours
-lie between them. An alert is rebuilt from its flags each time, so the same releases give the same alert, whatever was
-done before: what a person did (status, disposition) is kept, and a closed alert is never changed.
+lie between them. What a registered event explains is told apart from the rest, in an alert that is born acknowledged: the
+planner who registered the crowd took note of it beforehand. An alert is rebuilt from its flags each time, so the same
+releases give the same alert, whatever was done before: what a person did (status, disposition) is kept, and a closed alert
+is never changed.
 """
 
 import hashlib
@@ -30,6 +32,7 @@ FLAG_SCHEMA: Final[Schema] = {
     "expected": pl.Float64,
     "sd": pl.Float64,  # combined: noise, spread of counts, uncertainty of the expectation
     "tail_p": pl.Float64,
+    "rarity": pl.Float64,  # -log10 of clean alerts per zone-month (detector/triage.py); null where nothing is ranked
     "suppressed": pl.Boolean,  # true: observed is "at least"
     "carriers_expected": pl.Int32,
     "carriers_present": pl.Int32,
@@ -38,9 +41,14 @@ FLAG_SCHEMA: Final[Schema] = {
     "surroundings_factor": pl.Float64,
     "calendar_factor": pl.Float64,
     "feed_factor": pl.Float64,
+    "level_shift": pl.Float64,  # log of the new level over the expectation, where one is suspected; else 0
+    "outage_near": pl.Boolean,  # a carrier was incomplete in the sector within OUTAGE_HOURS before
+    "holiday": pl.Boolean,  # today, yesterday or tomorrow, or days around the lunar new year
+    "event": pl.String,  # what the registered event says that explains it; null: none does
     "model_version": pl.String,
     "policy_version": pl.String,
 }
+OUTAGE_HOURS: Final = 12
 
 Alert = dict[str, Any]  # the JSON document of design.md, 4.5
 
@@ -53,7 +61,8 @@ def group_flags(flags: pl.DataFrame, neighbours: Mapping[str, Sequence[str]]) ->
     """The flags that belong together, each group sorted by window and zone, groups by their first flag."""
     rows = flags.sort("window_start", "zone_id", "direction")
     windows, zones = rows["window_start"].to_list(), rows["zone_id"].to_list()
-    lanes = list(zip(rows["sector_id"].to_list(), rows["direction"].to_list(), strict=True))
+    event = rows["event"].to_list() if "event" in rows.columns else [None] * rows.height
+    lanes = list(zip(rows["sector_id"].to_list(), rows["direction"].to_list(), event, strict=True))
     parent = list(range(rows.height))
 
     def root(of: int) -> int:
@@ -62,7 +71,7 @@ def group_flags(flags: pl.DataFrame, neighbours: Mapping[str, Sequence[str]]) ->
             of = parent[of]
         return of
 
-    recent: dict[tuple[str, str], list[int]] = {}
+    recent: dict[tuple[str, str, str | None], list[int]] = {}
     for row in range(rows.height):
         near = [r for r in recent.get(lanes[row], []) if windows[row] - windows[r] <= _REACH]
         for other in near:
@@ -103,13 +112,16 @@ def merge(
     flags = _outside(flags, [alert for alert in alerts if alert["status"] == "closed"])
     unclaimed = list(unfinished)
     changed: list[Alert] = []
-    for group in group_flags(flags, neighbours):
+    # What nothing explains goes first: an alert that a desk has seen goes on with it.
+    for group in sorted(group_flags(flags, neighbours), key=lambda rows: rows["event"].first() is not None):
         mine = [alert for alert in unclaimed if _meets(group, alert, neighbours)]
         if not mine and first_window is not None and cast(datetime, group["window_start"].max()) < first_window:
             continue
         unclaimed = [alert for alert in unclaimed if alert not in mine]
         built = _build(group, calibration, exercise=exercise, simulated=simulated)
         alert = _continued(mine[0], built) if mine else built
+        if alert["status"] == "open" and built["status"] == "acknowledged":
+            alert = {**alert, "status": "acknowledged", "reasons": built["reasons"]}
         if _is_over(group["zone_id"].unique().to_list(), group, judged, now_window):
             alert = {**alert, **_CLOSED}
         if not mine:
@@ -150,12 +162,12 @@ def _build(group: pl.DataFrame, calibration: Mapping[str, Any], *, exercise: boo
     ).row(0, named=True)
     own_sd = float(np.sqrt(max(totals["sd"] ** 2 - totals["noise"] ** 2, 0.0)))
     excess = totals["observed"] - totals["expected"]
-    band = probability_band(-float(np.log10(group["tail_p"].cast(pl.Float64).to_numpy().min())), calibration)
+    band = probability_band(_score(group), calibration)
     last = cast(datetime, group["window_start"].max())
     return {
         "alert_id": alert_id(first["sector_id"], first["zone_id"], first["direction"], first["window_start"]),
         "revision": 1,
-        "status": "open",
+        "status": "open" if first["event"] is None else "acknowledged",
         "sector_id": first["sector_id"],
         "zone_ids": group["zone_id"].unique().sort().to_list(),
         "direction": first["direction"],
@@ -178,14 +190,20 @@ def _build(group: pl.DataFrame, calibration: Mapping[str, Any], *, exercise: boo
     }
 
 
+def _score(group: pl.DataFrame) -> float:
+    rarity = cast(float | None, group["rarity"].max())
+    return -float(np.log10(group["tail_p"].cast(pl.Float64).to_numpy().min())) if rarity is None else rarity
+
+
 def probability_band(score: float, calibration: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The band of a score (-log10 of the smallest tail probability): the last one that begins at or below it."""
+    """The band of a score (rarity, else -log10 of the smallest tail probability): the last that begins at or below it."""
     bands: list[Mapping[str, Any]] = calibration["bands"]
     return [band for band in bands if band["score_from"] <= score or band is bands[0]][-1]
 
 
 def reasons(group: pl.DataFrame) -> list[str]:
-    """Five plain sentences on a group of flags: how far above normal, how long, neighbours, calendar, feed.
+    """Five plain sentences on a group of flags: how far above normal, how long, neighbours, calendar, feed; then what
+    speaks against a surge: a registered event, a level shift, an outage, a holiday.
 
     The factors are those by which the model's contributions (`pred_contrib`) move the expectation of the strongest hour
     from the usual level of that hour of the week.
@@ -212,7 +230,29 @@ def reasons(group: pl.DataFrame) -> list[str]:
         f"{across}. Surroundings and official crossing points: {_moved(peak['surroundings_factor'])}.",
         f"Calendar (hour, weekday, holidays, season): {_moved(peak['calendar_factor'])}.",
         f"{feed}. Feed and noise: {_moved(peak['feed_factor'])}.",
+        *counter_reasons(group),
     ]
+
+
+def counter_reasons(group: pl.DataFrame) -> list[str]:
+    """What speaks for another explanation of a group of flags, one sentence each; empty where nothing does."""
+    event, shift = cast(str | None, group["event"].first()), cast(float | None, group["level_shift"].max()) or 0.0
+    says = [f"{EXPLAINED}{event}."] if event is not None else []
+    if shift > 0:
+        percent = round(100 * (float(np.exp(shift)) - 1))
+        says.append(
+            f"{SHIFTED}higher by about {percent} % for days while all around is as usual. The expectation "
+            "starts from the new level; ask the carriers for a new cell."
+        )
+    if group["outage_near"].any():
+        says.append(f"A carrier's feed was incomplete in this sector within the {OUTAGE_HOURS} hours before.")
+    if group["holiday"].any():
+        says.append("A holiday is near; what is usual then is known less well.")
+    return says
+
+
+EXPLAINED: Final = "Explained by a registered event: "
+SHIFTED: Final = "Level shift suspected: "
 
 
 def _moved(factor: float) -> str:
@@ -268,6 +308,8 @@ def _outside(flags: pl.DataFrame, closed: Iterable[Alert]) -> pl.DataFrame:
 def _meets(group: pl.DataFrame, alert: Alert, neighbours: Mapping[str, Sequence[str]]) -> bool:
     first = group.row(0, named=True)
     if (first["sector_id"], first["direction"]) != (alert["sector_id"], alert["direction"]):
+        return False
+    if first["event"] is None and any(reason.startswith(EXPLAINED) for reason in alert["reasons"]):
         return False
     near = set(alert["zone_ids"]).union(*(neighbours.get(zone, ()) for zone in alert["zone_ids"]))
     start, end = _start(alert) - _REACH, _end(alert) - timedelta(hours=1) + _REACH

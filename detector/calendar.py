@@ -1,4 +1,7 @@
-"""What the calendar says about an hour: local hour of the week, public holidays, lunar new year, season."""
+"""What the calendar says about an hour: local hour of the week, public holidays, lunar new year.
+
+Not the day of the year: with one year of history it can only be learned by heart. Seasons show in the levels.
+"""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,8 +15,6 @@ import polars as pl
 CALENDAR_FEATURES: Final = (
     "hour_of_day",
     "day_of_week",
-    "month",
-    "day_of_year",
     "holiday_home",
     "holiday_across",
     "days_to_holiday",
@@ -50,7 +51,7 @@ def calendar_features(windows: pl.Series, calendar: Calendar) -> pl.DataFrame:
     known = {day: _day_features(day, calendar) for day in days.unique().to_list()}
     by_day = pl.DataFrame(
         [(day, *row) for day, row in known.items()],
-        schema={"day": pl.Date, **dict.fromkeys(CALENDAR_FEATURES[4:], pl.Float32)},
+        schema={"day": pl.Date, **dict.fromkeys(CALENDAR_FEATURES[2:], pl.Float32)},
         orient="row",
     )
     return (
@@ -59,8 +60,6 @@ def calendar_features(windows: pl.Series, calendar: Calendar) -> pl.DataFrame:
                 "day": days,
                 "hour_of_day": local.dt.hour().cast(pl.Float32),
                 "day_of_week": local.dt.weekday().cast(pl.Float32),
-                "month": local.dt.month().cast(pl.Float32),
-                "day_of_year": local.dt.ordinal_day().cast(pl.Float32),
             }
         )
         .join(by_day, on="day", how="left", maintain_order="left")

@@ -11,17 +11,20 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
+from scipy.optimize import isotonic_regression
 from scipy.special import ndtr, ndtri
 
 from detector.alerts import group_flags
 from detector.features import cells_of
 from detector.flag import passes_floor, sighted, tail_probability
 from detector.likelihood import Bools, Dispersion, Floats
-from detector.policy import MAX_TAIL_P
+from detector.policy import HOURS_PER_MONTH as HOURS_PER_MONTH
+from detector.policy import LEAST_RARITY, MAX_TAIL_P
+from detector.triage import Learned
 
 BUDGET_PER_ZONE_MONTH: Final = 0.1  # false alerts
-HOURS_PER_MONTH: Final = 730.5
-BASE_RATE_PER_ZONE_MONTH: Final = 0.25  # real surges, stated, not measured
+BASE_RATE_PER_ZONE_MONTH: Final = 0.5  # real surges, stated, not measured
+UNMARKED_PER_ZONE_MONTH: Final = 0.25  # real surges that a history holds while nobody has marked any; stated as well
 PLANTED_SIZES: Final = (60, 100, 200, 400)
 PLANTED_HOURS: Final = (1, 2, 3, 4)
 _PLANTED: Final = 4000
@@ -179,3 +182,111 @@ def _floor_and_tail(
     at = np.nonzero(passes)
     tail_p[at] = tail_probability(observed[at], expected[at], noise[at], spread[at], dispersion)
     return passes, tail_p
+
+
+# --- with a ranking (detector/triage.py) ---
+
+SECTOR_PRIOR_ZONE_MONTHS: Final = 240.0  # of the whole border's threshold, beside a sector's own clean time
+SECTOR_REACH: Final = 0.3  # a sector's threshold differs from the border's by at most a factor of two in alerts
+_BAND_RARITIES: Final = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)  # above the policy's
+_KNOTS: Final = 40
+
+
+def choose_rarity(learned: Learned, *, budget: float, unmarked: float) -> tuple[float, dict[str, float]]:
+    """The least rarity of a flag, and each sector's own, that keep held-out hours within `budget` alerts per zone-month.
+
+    Clean hours hold real surges that nobody marked, `unmarked` per zone-month; those that would be found are no false
+    alerts, so they are allowed on top. A sector's own threshold is drawn towards the border's as by
+    SECTOR_PRIOR_ZONE_MONTHS and stays within SECTOR_REACH of it.
+    """
+    found = np.sort(learned.planted["rarity"].to_numpy())
+
+    def recall(rarity: Floats) -> Floats:
+        return np.asarray(1.0 - np.searchsorted(found, rarity) / max(found.size, 1))
+
+    def least(rarities: Floats, alerts: Floats, zone_months: float) -> float | None:
+        fits = alerts <= (budget + unmarked * recall(rarities)) * zone_months
+        over = np.nonzero(~fits)[0]
+        if not over.size:
+            return None
+        first = int(over[0])
+        # Halfway between the last that fits and the first that does not; scores that are equal fall together.
+        return float((rarities[max(first - 1, 0)] + rarities[first]) / 2) if first else float(rarities[0] + 0.3)
+
+    whole = least(learned.alerts[0], learned.alerts[1].astype(float), learned.zone_months)
+    border = max(LEAST_RARITY, -float(np.log10(budget)) if whole is None else whole)
+    by_sector = {}
+    for sector, (rarities, alerts, zone_months) in learned.alerts_by_sector.items():
+        own = least(rarities, alerts.astype(float), zone_months)
+        weight = zone_months / (zone_months + SECTOR_PRIOR_ZONE_MONTHS)
+        moved = weight * (0.0 if own is None else own - border)
+        by_sector[sector] = max(LEAST_RARITY, border + float(np.clip(moved, -SECTOR_REACH, SECTOR_REACH)))
+    return border, by_sector
+
+
+def ranked_bands(
+    learned: Learned, neighbours: Mapping[str, Sequence[str]], least: float, *, unmarked: float, directions: int = 2
+) -> dict[str, Any]:
+    """How likely a rarity is a real surge, of an alert (bands) and of one zone-hour (`hours`); JSON for the bundle.
+
+    Isotonic regression of planted surges, weighed to BASE_RATE_PER_ZONE_MONTH, against clean alerts, and of their hours
+    against clean hours, all by models that have not seen them. Unmarked surges among the clean are taken out by weight.
+    """
+    surges = learned.planted["rarity"].to_numpy()
+    each = BASE_RATE_PER_ZONE_MONTH * learned.zone_months / max(surges.size, 1)
+    order = np.sort(surges)
+
+    def clean_weight(rarity: Floats) -> Floats:
+        """Of a clean alert: less the surges that nobody marked."""
+        rate = np.interp(rarity, learned.alerts[0][::-1], learned.alerts[1][::-1] / learned.zone_months)
+        recall = 1.0 - np.searchsorted(order, rarity) / max(order.size, 1)
+        return np.asarray(np.clip(1.0 - unmarked * recall / np.maximum(rate, 1e-9), 0.2, 1.0))
+
+    peaks = np.array([group["rarity"].to_numpy().max() for group in group_flags(learned.clean, neighbours)])
+    found = surges[np.isfinite(surges)]
+    alert = _isotonic(found, each, peaks, clean_weight(peaks))
+    of_hour = learned.planted_hours["rarity"].to_numpy()
+    clean = learned.clean["rarity"].to_numpy()
+    hour = _isotonic(of_hour, each, clean, clean_weight(clean))
+    all_hours = directions * HOURS_PER_MONTH * learned.zone_months
+    missed = max(BASE_RATE_PER_ZONE_MONTH * learned.zone_months * learned.surge_hours - each * of_hour.size, 0.0)
+    bands = []
+    for step in _BAND_RARITIES:
+        # The middle of the band stands for it; the last has no end.
+        probability = float(np.interp(least + step + 0.1, *alert))
+        label = next(label for lowest, label in _LABELS if probability >= lowest)
+        bands.append({"score_from": least + step, "probability": probability, "label": label})
+    return {
+        "base_rate_per_zone_month": BASE_RATE_PER_ZONE_MONTH,
+        "unmarked_per_zone_month": unmarked,
+        "zone_months": learned.zone_months,
+        "planted": int(surges.size),
+        "planted_found": float(np.mean(surges >= least)),
+        "planted_found_by_tail_alone": float(np.mean(learned.planted["tail_rarity"].to_numpy() >= least)),
+        "ranking": learned.ranking.document(),
+        "hours": {"rarity": list(hour[0]), "probability": list(hour[1]), "other": missed / max(all_hours, 1.0)},
+        "bands": bands,
+    }
+
+
+def hour_probability(rarity: Floats, calibration: Mapping[str, Any]) -> Floats:
+    """The probability that a zone-hour of this rarity is part of a real surge; nan (no flag was possible) is `other`."""
+    hours = calibration["hours"]
+    values = np.asarray(rarity, dtype=float)
+    return np.asarray(
+        np.where(np.isnan(values), hours["other"], np.interp(values, hours["rarity"], hours["probability"]))
+    )
+
+
+def _isotonic(real: Floats, each: float, clean: Floats, weight: Floats) -> tuple[Floats, Floats]:
+    """Knots of score and probability: rising, at most _KNOTS of them."""
+    score = np.concatenate([real, clean])
+    label = np.concatenate([np.ones(real.size), np.zeros(clean.size)])
+    weights = np.concatenate([np.full(real.size, each), weight])
+    order = np.argsort(score, kind="stable")
+    # One clean hour more, at the very top: no held-out time is long enough to be certain.
+    label, weights = np.append(label[order], 0.0), np.append(weights[order], 0.5)
+    fitted = isotonic_regression(label, weights=weights).x[:-1]
+    score = score[order]
+    at = np.unique(np.linspace(0, score.size - 1, _KNOTS).astype(int))
+    return score[at], fitted[at]

@@ -1,6 +1,6 @@
 """The two things the centre does with a history: learn what is usual from it (`train`), and judge it (`detect`)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -8,30 +8,59 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from detector.alerts import FLAG_SCHEMA, Alert, merge
+from detector.alerts import FLAG_SCHEMA, OUTAGE_HOURS, Alert, merge
 from detector.calendar import CALENDAR_FEATURES, Calendar
 from detector.calibrate import (
     BUDGET_PER_ZONE_MONTH,
     HOURS_PER_MONTH,
+    UNMARKED_PER_ZONE_MONTH,
+    choose_rarity,
     choose_tail_p,
     clean_scores,
+    hour_probability,
     probability_bands,
+    ranked_bands,
     scored,
+)
+from detector.expectation import (
+    Expectation,
+    contribution_factors,
+    learn_expectation,
+    learn_spread,
+    sample,
+    with_spread,
 )
 from detector.features import (
     FEED_FEATURES,
     LOOKBACK_DAYS,
     OWN_FEATURES,
     SURROUNDING_FEATURES,
+    Memory,
     add_features,
+    add_features_and_memory,
     carrier_shares,
     cells_of,
     span,
 )
 from detector.flag import EXPECTATION_SCHEMA, State, judge
-from detector.likelihood import PRIOR_DISPERSION, Cells, Dispersion, estimate_dispersion, negative_log_likelihood
-from detector.model import ROUNDS, Bundle, contributions, predict, seal_bundle, train_booster
-from detector.policy import MIN_HISTORY_DAYS, Arming, Policy
+from detector.likelihood import PRIOR_DISPERSION, Cells, Dispersion, negative_log_likelihood
+from detector.model import ROUNDS, Bundle, BundleError, seal_bundle
+from detector.policy import MAX_TAIL_P, MIN_HISTORY_DAYS, Arming, Policy
+from detector.reaction import Reaction, Uncertainty
+from detector.register import RegisteredEvent, explanations
+from detector.residual import Hours
+from detector.triage import (
+    FOLDS,
+    LEAD_H,
+    TRIAGE_FEATURES,
+    Block,
+    Learned,
+    Ranking,
+    blocks_of,
+    learn_ranking,
+    ranked,
+    rebased_hours,
+)
 from ingest.release import format_utc
 
 TRAINING_ROWS: Final = 200_000
@@ -39,6 +68,11 @@ SHORTEST_TRAINING: Final = timedelta(days=42)
 _HELD_OUT_SHARE: Final = 0.2
 _HELD_OUT_LEAST: Final = timedelta(days=21)
 _WARM_DAYS: Final = 14.0  # rows before this have levels that are mostly prior
+_CROSSED_LEAST: Final = timedelta(days=180)  # of history, for every season in it to be held out once
+_CROSSED_WARM: Final = timedelta(days=56)
+_CROSSED_BLOCK_H: Final = 730
+_CROSSED_SHARE: Final = 0.6  # of the rows, for each of the models that are only asked about what they have not seen
+_RANKED_LEAST_ZONE_MONTHS: Final = 30.0
 
 _CONTRIBUTION_GROUPS: Final = {
     "past_factor": OWN_FEATURES,
@@ -60,8 +94,9 @@ class Trained:
 class Detection:
     """What was found: every zone-hour judged, and the alerts that are new or changed."""
 
-    expectations: pl.DataFrame  # EXPECTATION_SCHEMA
+    expectations: pl.DataFrame  # EXPECTATION_SCHEMA, rarity, probability (of being part of a real surge)
     alerts: list[Alert]
+    level_shifts: list[dict[str, Any]]  # zone_id, direction, higher_by_percent at the last window: ask the carriers
 
 
 def train(
@@ -81,47 +116,67 @@ def train(
 ) -> Trained:
     """A bundle and a policy from a history (HISTORY_SCHEMA, dense) of at least SHORTEST_TRAINING.
 
-    The last fifth (three weeks at least) is held out: a model that has not seen it gives the spread, the thresholds and
-    the probability bands; the model that is served then learns from all of it. `known_unusual` (zone_id, direction,
-    window_start) are zone-hours that people have confirmed as unusual: nothing is learned from them and they are no
-    false alerts. The policy is valid from the end of the history. Same history and seed: same bundle.
+    Thresholds, spread, the second model and the probability bands come from hours that their expectation has not seen: of
+    a history of _CROSSED_LEAST each month in turn, by models that learned from the other months, so that no season's
+    first surprise is left out; of a shorter one the last fifth (three weeks at least). The model that is served then learns
+    from all of it. `known_unusual` (zone_id, direction, window_start) are zone-hours that people have confirmed as unusual:
+    nothing is learned from them and they are no false alerts; without any, UNMARKED_PER_ZONE_MONTH are taken to be hidden
+    in the history. The policy is valid from the end of the history. Same history and seed: same bundle.
     """
     shares = carrier_shares(history)
-    table = add_features(history, neighbours, calendar, shares)
+    table, memory = add_features_and_memory(history, neighbours, calendar, shares)
     start, last = span(table)
     end = last + timedelta(hours=1)
     if end - start < SHORTEST_TRAINING:
         raise ValueError(f"training needs at least {SHORTEST_TRAINING.days} days of history")
-    if known_unusual is not None:
-        table = table.join(
-            known_unusual, on=["zone_id", "direction", "window_start"], how="anti", maintain_order="left"
-        )
+    table = _marked(table, known_unusual)
     usable = table.filter(
         pl.col("complete")
         & (pl.col("value").is_not_null() | pl.col("suppressed"))
         & (pl.col("history_days") >= _WARM_DAYS)
+        & ~pl.col("marked")
     )
-    held_from = end - max(_HELD_OUT_LEAST, (end - start) * _HELD_OUT_SHARE)
-    earlier, later = (
-        usable.filter(part) for part in (pl.col("window_start") < held_from, pl.col("window_start") >= held_from)
-    )
-    if earlier.is_empty() or later.is_empty():
-        raise ValueError("training needs complete hours before and after the hold-out begins")
-
     random = np.random.default_rng(seed)
-    first = _fit(_sample(earlier, rows, random), shares, PRIOR_DISPERSION, seed=seed, rounds=rounds)
-    later = _with_expectation(later, predict(first, later))
-    cells = cells_of(later, shares)
-    dispersion = estimate_dispersion(later["expected"].to_numpy(), cells)
 
-    held_out = scored(later)
-    clean = clean_scores(held_out, dispersion)
-    tail_p = choose_tail_p(clean, held_out.zone_months, neighbours, budget=budget)
-    bands = probability_bands(held_out, clean, tail_p, neighbours, dispersion, shares, seed=seed)
-    booster = _fit(_sample(usable, rows, random), shares, dispersion, seed=seed, rounds=rounds)
+    def fit(part: pl.DataFrame, dispersion: Dispersion, share: float = 1.0) -> Expectation:
+        few = sample(part, int(rows * share), random)
+        return learn_expectation(few, shares, dispersion, seed=seed, rounds=rounds)
+
+    unseen, held_from = _unseen(table, usable, start, end, fit)
+    counts = (
+        (pl.col("window_start") >= held_from)
+        & pl.col("complete")
+        & (pl.col("value").is_not_null() | pl.col("suppressed"))
+        & (pl.col("history_days") >= _WARM_DAYS)
+        & ~pl.col("marked")
+    )
+    uncertainty, dispersion = learn_spread(unseen.filter(counts), shares, seed=seed)
+    unseen = with_spread(unseen, uncertainty, dispersion)
+    later = unseen.filter(counts)
+    cells = cells_of(later, shares)
+
+    unmarked = UNMARKED_PER_ZONE_MONTH if known_unusual is None else 0.0
+    blocks = blocks_of(unseen, "marked", neighbours, dispersion, shares, first=held_from)
+    learned = learn_ranking(blocks, dispersion, shares, seed=seed) if _enough(blocks) else None
+    tail_p, least, by_sector = MAX_TAIL_P, None, dict[str, float]()
+    if learned is None:
+        held_out = scored(later)
+        clean = clean_scores(held_out, dispersion)
+        tail_p = choose_tail_p(clean, held_out.zone_months, neighbours, budget=budget)
+        bands = probability_bands(held_out, clean, tail_p, neighbours, dispersion, shares, seed=seed)
+    else:
+        least, by_sector = choose_rarity(learned, budget=budget, unmarked=unmarked)
+        bands = ranked_bands(learned, neighbours, least, unmarked=unmarked)
+    expectation = fit(usable, dispersion)
     bundle = seal_bundle(
-        booster,
+        expectation.booster,
         usable.gather(np.linspace(0, usable.height - 1, 32).astype(int)),
+        expectation={
+            "reaction": expectation.reaction.document(),
+            "uncertainty": uncertainty.document(),
+            "memory": memory.document(),
+        },
+        triage=_second(learned),
         dispersion=dispersion,
         shares=shares,
         calibration=bands,
@@ -137,6 +192,8 @@ def train(
         reason=reason,
         valid_from=end,
         previous=previous,
+        least_rarity=least,
+        sector_rarity=by_sector,
     )
     return Trained(bundle, policy)
 
@@ -152,6 +209,7 @@ def detect(
     *,
     first_window: datetime,
     last_window: datetime,
+    events: Sequence[RegisteredEvent] = (),
     exercise: bool = False,
     simulated: bool = False,
 ) -> Detection:
@@ -159,18 +217,26 @@ def detect(
 
     `history` should begin LOOKBACK_DAYS before the first window; `existing_alerts` are all that are not closed,
     however long ago their last window (else they would never close), and the closed ones that overlap the windows
-    judged. Hours of unfinished alerts before the first window are judged again, so that an alert is always rebuilt whole;
-    they are not in the answer's expectations.
+    judged. What one of the registered `events` explains is told in alerts that are born acknowledged. Hours of unfinished
+    alerts before the first window are judged again, so that an alert is always rebuilt whole; they are not in the answer's
+    expectations.
     """
     alerts = [dict(alert) for alert in existing_alerts]
     unfinished = [datetime.fromisoformat(alert["window_start"]) for alert in alerts if alert["status"] != "closed"]
     judged_from = min([first_window, *unfinished])
     recent = history.filter(pl.col("window_start").is_between(judged_from - timedelta(days=LOOKBACK_DAYS), last_window))
-    table = add_features(recent, neighbours, calendar, bundle.shares).filter(pl.col("window_start") >= judged_from)
-    rows = _with_expectation(table, predict(bundle.booster, table))
-    judged = judge(rows, bundle.dispersion, policy, armings, bundle.model_version)
+    ranks = "ranking" in bundle.calibration
+    wanted = judged_from - timedelta(hours=LEAD_H) if ranks else judged_from
+    table = add_features(recent, neighbours, calendar, bundle.shares, memory=_memory(bundle), since=wanted)
+    rows = with_spread(_expectation(bundle).rows(table), _uncertainty(bundle), bundle.dispersion)
+    hours = None
+    if ranks:
+        rows, hours = rebased_hours(rows, neighbours, bundle.dispersion, bundle.shares)
+    at_hand = rows.filter(pl.col("window_start") >= judged_from)
+    judged = judge(at_hand, bundle.dispersion, policy, armings, bundle.model_version)
+    judged = judged.with_columns(_NOT_RANKED) if hours is None else _ranked(judged, hours, bundle, policy)
     changed = merge(
-        _flags(judged, bundle),
+        _flags(judged, bundle, recent, events),
         judged,
         alerts,
         neighbours,
@@ -181,37 +247,127 @@ def detect(
         exercise=exercise,
         simulated=simulated,
     )
-    expectations = judged.filter(pl.col("window_start") >= first_window).select(list(EXPECTATION_SCHEMA))
-    return Detection(expectations, changed)
+    expectations = judged.filter(pl.col("window_start") >= first_window).select(
+        *EXPECTATION_SCHEMA, "rarity", "probability"
+    )
+    return Detection(expectations, changed, _shifted(judged, last_window))
 
 
-def _fit(table: pl.DataFrame, shares: Sequence[float], dispersion: Dispersion, *, seed: int, rounds: int) -> Any:
-    return train_booster(table, cells_of(table, shares), dispersion, seed=seed, rounds=rounds)
+def _shifted(judged: pl.DataFrame, last_window: datetime) -> list[dict[str, Any]]:
+    if "level_shift" not in judged.columns:
+        return []
+    now = judged.filter((pl.col("window_start") == last_window) & (pl.col("level_shift") > 0))
+    return [
+        {"zone_id": zone, "direction": direction, "higher_by_percent": round(100 * (float(np.exp(log)) - 1))}
+        for zone, direction, log in now.select("zone_id", "direction", "level_shift").sort("zone_id").iter_rows()
+    ]
 
 
-def _sample(table: pl.DataFrame, rows: int, random: np.random.Generator) -> pl.DataFrame:
-    if table.height <= rows:
-        return table
-    return table.gather(np.sort(random.choice(table.height, rows, replace=False)))
+_NOT_RANKED: Final = (
+    pl.lit(None, pl.Float64).alias("rarity"),
+    pl.lit(None, pl.Float64).alias("probability"),
+)
 
 
-def _with_expectation(table: pl.DataFrame, expected: Any) -> pl.DataFrame:
-    """The table with `expected` and `spread`, its uncertainty: that of the level it corrects, in movements."""
-    return table.with_columns(
-        pl.Series("expected", expected),
-        pl.Series("spread", expected * np.minimum(table["level_spread"].to_numpy(), 1.0).astype(float)),
+def _ranked(
+    judged: pl.DataFrame,
+    hours: Hours,
+    bundle: Bundle,
+    policy: Policy,
+) -> pl.DataFrame:
+    if bundle.triage is not None and bundle.document["triage"]["features"] != list(TRIAGE_FEATURES):
+        raise BundleError("the second model was made for other features")
+    ranking = Ranking.from_document(bundle.calibration["ranking"], bundle.triage)
+    # A policy without a least rarity leaves every flag that its tail probability makes.
+    sectors = judged["sector_id"].unique().to_list()
+    least = {sector: -np.inf if (own := policy.rarity_of(sector)) is None else own for sector in sectors}
+    after = ranked(judged, hours, ranking, least, bundle.dispersion)
+    rarity = after["rarity"].fill_null(np.nan).to_numpy()
+    return after.with_columns(pl.Series("probability", hour_probability(rarity, bundle.calibration)))
+
+
+def _marked(table: pl.DataFrame, known_unusual: pl.DataFrame | None) -> pl.DataFrame:
+    """The table with `marked`: whether people have confirmed the zone-hour as unusual."""
+    if known_unusual is None:
+        return table.with_columns(pl.lit(value=False).alias("marked"))
+    key = ["zone_id", "direction", "window_start"]
+    known = known_unusual.select(key).unique().with_columns(pl.lit(value=True).alias("marked"))
+    return table.join(known, on=key, how="left", maintain_order="left").with_columns(
+        pl.col("marked").fill_null(value=False)
     )
 
 
-def _flags(judged: pl.DataFrame, bundle: Bundle) -> pl.DataFrame:
+def _unseen(
+    table: pl.DataFrame, usable: pl.DataFrame, start: datetime, end: datetime, fit: Callable[..., Any]
+) -> tuple[pl.DataFrame, datetime]:
+    """Dense rows with an expectation by a model that has not seen their month, and from when on they count."""
+    if end - start >= _CROSSED_LEAST:
+
+        def fold(of: pl.DataFrame) -> Any:
+            month = (of["window_start"] - start).dt.total_hours().to_numpy() // _CROSSED_BLOCK_H
+            return month % FOLDS
+
+        mine, theirs = fold(table), fold(usable)
+        parts = []
+        for each in range(FOLDS):
+            expectation = fit(usable.filter(pl.Series(theirs != each)), PRIOR_DISPERSION, _CROSSED_SHARE)
+            parts.append(expectation.rows(table.filter(pl.Series(mine == each))))
+        return pl.concat(parts).sort("zone_id", "direction", "window_start"), start + _CROSSED_WARM
+    held_from = end - max(_HELD_OUT_LEAST, (end - start) * _HELD_OUT_SHARE)
+    held_from -= timedelta(minutes=held_from.minute, seconds=held_from.second, microseconds=held_from.microsecond)
+    earlier = usable.filter(pl.col("window_start") < held_from)
+    if earlier.is_empty() or usable.filter(pl.col("window_start") >= held_from).is_empty():
+        raise ValueError("training needs complete hours before and after the hold-out begins")
+    part = table.filter(pl.col("window_start") >= held_from - timedelta(hours=LEAD_H))
+    return fit(earlier, PRIOR_DISPERSION).rows(part), held_from
+
+
+def _enough(blocks: Sequence[Block]) -> bool:
+    return sum(block.zone_months for block in blocks) >= _RANKED_LEAST_ZONE_MONTHS
+
+
+def _second(learned: Learned | None) -> Any:
+    if learned is None or learned.ranking.booster is None:
+        return None
+    return learned.ranking.booster, TRIAGE_FEATURES, learned.golden
+
+
+def _expectation(bundle: Bundle) -> Expectation:
+    return Expectation(Reaction.from_document(bundle.expectation["reaction"]), bundle.booster)
+
+
+def _uncertainty(bundle: Bundle) -> Uncertainty:
+    return Uncertainty.from_document(bundle.expectation["uncertainty"])
+
+
+def _memory(bundle: Bundle) -> Memory:
+    return Memory.from_document(bundle.expectation["memory"])
+
+
+def _flags(
+    judged: pl.DataFrame, bundle: Bundle, history: pl.DataFrame, events: Sequence[RegisteredEvent]
+) -> pl.DataFrame:
     flags = judged.filter(pl.col("state") == State.UNUSUAL)
     if flags.is_empty():
         return pl.DataFrame(schema=FLAG_SCHEMA)
-    parts = contributions(bundle.booster, flags)
     factors = [
-        pl.Series(group, np.exp(np.sum([parts[name] for name in names], axis=0)))
-        for group, names in _CONTRIBUTION_GROUPS.items()
+        pl.Series(group, values)
+        for group, values in contribution_factors(
+            _expectation(bundle).contributions(flags), _CONTRIBUTION_GROUPS
+        ).items()
     ]
+    broken = history.filter(~pl.col("complete")).select("sector_id", "window_start").unique()
+    at_fault = set(broken.iter_rows())
+    outage = [
+        any((sector, window - timedelta(hours=back)) in at_fault for back in range(OUTAGE_HOURS + 1))
+        for sector, window in flags.select("sector_id", "window_start").iter_rows()
+    ]
+    flags = flags.with_columns(
+        pl.Series("outage_near", outage, dtype=pl.Boolean),
+        pl.Series("event", explanations(events, flags), dtype=pl.String),
+        (pl.min_horizontal("days_to_holiday", "days_since_holiday") <= 1).alias("holiday"),
+        pl.lit(0.0).alias("level_shift") if "level_shift" not in flags.columns else pl.col("level_shift"),
+    )
     return flags.with_columns(factors).select(pl.col(name).cast(kind) for name, kind in FLAG_SCHEMA.items())
 
 

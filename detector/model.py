@@ -48,7 +48,7 @@ GOLDEN_ROWS: Final = 32
 GOLDEN_TOLERANCE: Final = 1e-9
 MAX_MODEL_BYTES: Final = 64 << 20
 MAX_DOCUMENT_BYTES: Final = 4 << 20
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class BundleError(Exception):
@@ -62,6 +62,8 @@ class Bundle:
     document: Mapping[str, Any]  # bundle.json
     model_text: str = field(repr=False)
     booster: Booster = field(repr=False, compare=False)
+    triage_text: str | None = field(default=None, repr=False)
+    triage: Booster | None = field(default=None, repr=False, compare=False)  # the second model, where there is one
 
     @property
     def model_version(self) -> str:
@@ -72,6 +74,12 @@ class Bundle:
     def dispersion(self) -> Dispersion:
         """The spread of counts around this model's expectation."""
         return Dispersion(**self.document["dispersion"])
+
+    @property
+    def expectation(self) -> Mapping[str, Any]:
+        """What stands before the trees and around them: reaction, uncertainty, memory (detector/expectation.py)."""
+        expectation: Mapping[str, Any] = self.document["expectation"]
+        return expectation
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -118,10 +126,60 @@ def contributions(booster: Booster, table: pl.DataFrame) -> dict[str, Floats]:
     return {name: matrix[:, column] for column, name in enumerate(FEATURES)}
 
 
+# notes/detection.md, 4.2.
+RANKER_PARAMS: Final[Mapping[str, Any]] = {
+    "objective": "binary",
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "min_data_in_leaf": 100,
+    "feature_fraction": 0.4,
+    "lambda_l2": 20.0,
+    "max_bin": 63,
+    "deterministic": True,
+    "force_row_wise": True,
+    "num_threads": 1,
+    "verbosity": -1,
+}
+RANKER_ROUNDS: Final = 250
+
+
+def train_ranker(
+    matrix: npt.NDArray[Any],
+    labels: Floats,
+    names: Sequence[str],
+    monotone: Sequence[int],
+    *,
+    seed: int,
+    rounds: int = RANKER_ROUNDS,
+) -> Booster:
+    """Trees that tell rows labelled 1 from those labelled 0; both labels weigh the same in all.
+
+    `monotone` says of each column whether a larger value may only raise the score (1), only lower it (-1), or either (0).
+    """
+    ones = max(float(labels.sum()), 1.0)
+    weight = np.where(labels > 0, 1.0, ones / max(labels.size - ones, 1.0))
+    dataset = lightgbm.Dataset(
+        matrix,
+        label=labels,
+        weight=weight,
+        feature_name=list(names),
+        params={"max_bin": RANKER_PARAMS["max_bin"], "verbosity": -1, "num_threads": 1},
+    )
+    params = {**RANKER_PARAMS, "monotone_constraints": list(monotone), "seed": seed}
+    return lightgbm.train(params, dataset, num_boost_round=rounds)
+
+
+def raw_scores(booster: Booster, matrix: npt.NDArray[Any]) -> Floats:
+    """What the trees say of every row of a matrix, before any link."""
+    return _raw_scores(booster, matrix)
+
+
 def seal_bundle(
     booster: Booster,
     golden: pl.DataFrame,
     *,
+    expectation: Mapping[str, Any],
+    triage: tuple[Booster, Sequence[str], npt.NDArray[np.float32]] | None = None,
     dispersion: Dispersion,
     shares: Sequence[float],
     calibration: Mapping[str, Any],
@@ -129,7 +187,11 @@ def seal_bundle(
     training_window: Mapping[str, str],
     seed: int,
 ) -> Bundle:
-    """The bundle of a trained booster; its version is the digest of all that it says, the trees included."""
+    """The bundle of a trained booster; its version is the digest of all that it says, the trees included.
+
+    `expectation`: the documents of its reaction, uncertainty and memory.
+    `triage`: the second model, the names of its columns, and rows for its golden scores.
+    """
     text = booster.model_to_string()
     inputs = _matrix(golden.head(GOLDEN_ROWS))
     content = {
@@ -141,12 +203,11 @@ def seal_bundle(
         "rounds": booster.num_trees(),
         "carrier_shares": list(shares),
         "dispersion": {"phi": dispersion.phi, "kappa": dispersion.kappa},
+        "expectation": dict(expectation),
         "calibration": dict(calibration),
         "metrics": dict(metrics),
-        "golden": {
-            "inputs": [[None if np.isnan(x) else float(x) for x in row] for row in inputs],
-            "scores": _raw_scores(booster, inputs).tolist(),
-        },
+        "golden": _golden(booster, inputs),
+        "triage": _triage_part(*triage) if triage else None,
         "versions": {
             "lightgbm": lightgbm.__version__,
             "numpy": np.__version__,
@@ -158,14 +219,36 @@ def seal_bundle(
     digest = _digest(canonical_json(content))
     version = "m-" + digest.removeprefix("sha256:")[:12]
     document = {**content, "digest": digest, "model_version": version, "bundle_id": version}
-    return Bundle(document, text, Booster(model_str=text))
+    if triage is None:
+        return Bundle(document, text, Booster(model_str=text))
+    triage_text = triage[0].model_to_string()
+    return Bundle(document, text, Booster(model_str=text), triage_text, Booster(model_str=triage_text))
+
+
+def _golden(booster: Booster, inputs: npt.NDArray[Any]) -> dict[str, Any]:
+    return {
+        "inputs": [[None if np.isnan(x) else float(x) for x in row] for row in inputs],
+        "scores": _raw_scores(booster, inputs).tolist(),
+    }
+
+
+def _triage_part(booster: Booster, names: Sequence[str], golden: npt.NDArray[np.float32]) -> dict[str, Any]:
+    return {
+        "features": list(names),
+        "params": dict(RANKER_PARAMS),
+        "rounds": booster.num_trees(),
+        "golden": _golden(booster, golden[:GOLDEN_ROWS]),
+        "model_digest": _digest(booster.model_to_string().encode()),
+    }
 
 
 def save_bundle(bundle: Bundle, models: Path) -> Path:
     """Write the bundle under the folder of models; the answer is its own folder. An equal bundle is left as it is."""
     folder = models / str(bundle.document["bundle_id"])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("model.txt", bundle.model_text.encode()), ("bundle.json", canonical_json(bundle.document))):
+    texts = {"model.txt": bundle.model_text, "triage.txt": bundle.triage_text}
+    files = {name: text.encode() for name, text in texts.items() if text is not None}
+    for name, content in {**files, "bundle.json": canonical_json(bundle.document)}.items():
         half = folder / f".{name}.{os.getpid()}"
         half.write_bytes(content)
         half.replace(folder / name)
@@ -178,12 +261,18 @@ def load_bundle(folder: Path, *, digest: str | None = None, timeout_s: float = 1
     `digest`, where the caller keeps it elsewhere, pins the very bundle: without it a bundle is only proved whole, not
     to be the one that was approved. The bytes that were verified are the bytes that are loaded; nothing is read twice.
     """
-    document, text = _verified(folder, digest)
-    golden = document["golden"]
+    document, text, triage_text = _verified(folder, digest)
+    booster = _proved(text, document["golden"], timeout_s)
+    if triage_text is None:
+        return Bundle(document, text, booster)
+    return Bundle(document, text, booster, triage_text, _proved(triage_text, document["triage"]["golden"], timeout_s))
+
+
+def _proved(text: str, golden: Mapping[str, Any], timeout_s: float) -> Booster:
     _compare(_probe(text, golden["inputs"], timeout_s), golden["scores"], "in the throw-away process")
     booster = load_in_process(text)
     _compare(_raw_scores(booster, _golden_matrix(golden["inputs"])).tolist(), golden["scores"], "in this process")
-    return Bundle(document, text, booster)
+    return booster
 
 
 def load_in_process(model_text: str) -> Booster:
@@ -191,7 +280,7 @@ def load_in_process(model_text: str) -> Booster:
     return Booster(model_str=model_text)
 
 
-def _verified(folder: Path, pinned: str | None) -> tuple[dict[str, Any], str]:
+def _verified(folder: Path, pinned: str | None) -> tuple[dict[str, Any], str, str | None]:
     raw = _read(folder / "bundle.json", MAX_DOCUMENT_BYTES)
     try:
         document = json.loads(raw)
@@ -203,14 +292,22 @@ def _verified(folder: Path, pinned: str | None) -> tuple[dict[str, Any], str]:
     named = (document.get("digest"), document.get("model_version"), document.get("bundle_id"))
     if named != (found, version, version):
         raise BundleError("the digest of bundle.json is not that of its content")
+    if canonical_json(document) != raw:
+        raise BundleError("bundle.json is not written as bundles are")  # two texts may say one number
     if pinned is not None and pinned != found:
         raise BundleError("the bundle is not the one that was asked for")
     if document.get("format") != FORMAT or document.get("features") != list(FEATURES):
         raise BundleError("the bundle was made for other features")
-    model = _read(folder / "model.txt", MAX_MODEL_BYTES)
-    if document.get("model_digest") != _digest(model):
-        raise BundleError("the digest of model.txt is not the one in bundle.json")
-    return document, model.decode()
+    model = _trees(folder / "model.txt", document.get("model_digest"))
+    triage = document.get("triage")
+    return document, model, None if triage is None else _trees(folder / "triage.txt", triage["model_digest"])
+
+
+def _trees(path: Path, digest: str | None) -> str:
+    content = _read(path, MAX_MODEL_BYTES)
+    if digest != _digest(content):
+        raise BundleError(f"the digest of {path.name} is not the one in bundle.json")
+    return content.decode()
 
 
 def _read(path: Path, limit: int) -> bytes:

@@ -11,13 +11,16 @@ import polars as pl
 
 from api.intake import Receipt, ReleaseRefused, accept_many, parse_json
 from api.store import Store
+from detector.alerts import EXPLAINED, SHIFTED
 from detector.backtest import backtest
 from detector.calendar import Calendar
+from detector.calibrate import BUDGET_PER_ZONE_MONTH
 from detector.combine import PUBLISHED_SCHEMA, combine
 from detector.detect import detect, train
 from detector.features import LOOKBACK_DAYS
 from detector.model import Bundle, load_bundle, save_bundle
-from detector.policy import Arming, Policy
+from detector.policy import CONTROL_REASON, Arming, Policy, controlled, not_looser, succeed
+from detector.register import AROUND, EventKind, EventRefused, RegisteredEvent
 from geofence.grid import grid_from_document, neighbours
 from ingest.files import open_plain
 from ingest.release import HOUR
@@ -197,13 +200,88 @@ def run_train(
     folder = save_bundle(trained.bundle, settings.models)
     record = {"folder": folder.name, "digest": trained.bundle.document["digest"]}
     store.put_bundle(trained.bundle.model_version, record, recorded_at=now)
-    store.put_policy(trained.policy.document(), recorded_at=now)
+    # Alone, a training only tightens.
+    policy = trained.policy
+    if approved_by is None and before is not None:
+        policy = not_looser(Policy.from_document(before), policy)
+    store.put_policy(policy.document(), recorded_at=now)
     return {
         "model_version": trained.bundle.model_version,
-        "policy_version": trained.policy.policy_version,
-        "tail_p": trained.policy.tail_p,
+        "policy_version": policy.policy_version,
+        "tail_p": policy.tail_p,
+        "least_rarity": policy.least_rarity,
         "metrics": trained.bundle.document["metrics"],
     }
+
+
+def register_event(
+    store: Store,
+    *,
+    sector_id: str,
+    zone_ids: tuple[str, ...],
+    starts_at: datetime,
+    ends_at: datetime,
+    kind: str,
+    registered_by: str,
+    reason: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """Record a known crowd; raises EventRefused, and CentreNotReady where the grid in force has no such sector or zone."""
+    grid = store.active_grid(starts_at)
+    if grid is None:
+        raise CentreNotReady("the centre has no zone grid: tidemark centre add-grid")
+    places = {(zone["sector_id"], zone["zone_id"]) for zone in (f["properties"] for f in grid.document["features"])}
+    if sector_id not in {sector for sector, _ in places} or any((sector_id, zone) not in places for zone in zone_ids):
+        raise EventRefused("the grid in force has no such sector, or no such zone in it")
+    if kind not in set(EventKind):
+        raise EventRefused(f"an event is one of: {', '.join(sorted(EventKind))}")
+    event = RegisteredEvent(sector_id, zone_ids, starts_at, ends_at, EventKind(kind), registered_by, now, reason)
+    store.put_event(event, recorded_at=now)
+    return event.document()
+
+
+CONTROL_SPAN = timedelta(days=28)
+_REAL = frozenset({"confirmed_unusual", "relief_need"})
+
+
+def adjust_policy(
+    store: Store, *, proposed_by: str, approved_by: str | None, now: datetime, budget: float = BUDGET_PER_ZONE_MONTH
+) -> dict[str, Any]:
+    """One slow step of the policy in force towards the budget; the answer says what was seen and which policy is in force.
+
+    An alert of the last CONTROL_SPAN is false unless a desk has called it real. Exercises, simulations, what a registered
+    event explains and suspected level shifts are left out. At most one step a week.
+    """
+    document = store.active_policy(now)
+    if document is None:
+        raise CentreNotReady("no thresholds policy is in force: tidemark train")
+    policy = Policy.from_document(document)
+    trained, steps = policy, 0
+    while trained.reason.startswith(CONTROL_REASON) and trained.previous and (last := store.policy(trained.previous)):
+        trained, steps = Policy.from_document(last), steps + 1
+    since = now - CONTROL_SPAN
+    false: Counter[str] = Counter()
+    for alert in store.alerts_ending_after(since):
+        counted = not (alert["exercise"] or alert["simulated"] or alert["disposition"] in _REAL)
+        if counted and not any(reason.startswith((EXPLAINED, SHIFTED)) for reason in alert["reasons"]):
+            false[alert["sector_id"]] += 1
+    months = store.judged_zone_months(since, now)
+    report = {"false_alerts": dict(false), "zone_months": months, "budget": budget, "steps_so_far": steps}
+    if steps and now - policy.valid_from < timedelta(days=7):
+        return {**report, "policy_version": policy.policy_version, "changed": False}
+    after = controlled(
+        policy,
+        trained,
+        false,
+        months,
+        budget=budget,
+        valid_from=now,
+        proposed_by=proposed_by,
+        approved_by=approved_by,
+    )
+    if after != policy:
+        store.put_policy(succeed(policy, after).document(), recorded_at=now)
+    return {**report, "policy_version": after.policy_version, "changed": after != policy}
 
 
 def served_bundle(store: Store, settings: CentreSettings) -> Bundle:
@@ -247,6 +325,7 @@ def run_detect(
         known.values(),
         first_window=first_window,
         last_window=last_window,
+        events=store.events_ending_after(min([first_window, *begins]) - AROUND),
         exercise=exercise,
         simulated=simulated,
     )
@@ -257,6 +336,7 @@ def run_detect(
         "zone_hours": found.expectations.height,
         "states": dict(states),
         "alerts_changed": [alert["alert_id"] for alert in changed],
+        "level_shifts": found.level_shifts,
         "model_version": bundle.model_version,
         "policy_version": policy.policy_version,
     }

@@ -351,15 +351,20 @@ def cells_switches(config: Config = None, as_json: AsJson = False) -> None:
     from ingest.token_day import hour_start
     from jobs.edge import place_cells
     from jobs.grounds import ZonePlace
-    from jobs.watch import cells_in_zones
+    from jobs.watch import bare_hours, cells_in_zones
 
     with _working("Locating the cells"):
         placed = place_cells(_edge_settings(config))
         zones = [ZonePlace(zone.zone_id, zone.sector_id, zone.kind) for zone in placed.grid.zones]
         cells = cells_in_zones(placed.located.cells, zones)
         hours = sorted({hour_start(at) for at in switches(cells)["at"]})
+        bare = bare_hours(placed.located.cells, placed.located.cover, (), hours)
         found = [
-            {"hour": format_utc(hour), "zones": shares, "degraded": max(shares.values()) >= SHARE_OF_A_ZONE}
+            {
+                "hour": format_utc(hour),
+                "zones": shares,
+                "degraded": max(shares.values()) >= SHARE_OF_A_ZONE or hour in bare,
+            }
             for hour in hours
             if (shares := switched_shares(cells, hour))
         ]
@@ -1032,6 +1037,52 @@ def centre_arm(
         expires_at=until.replace(tzinfo=UTC),
     )
     _report({"sector": sector, "armed_until": until}, as_json)
+
+
+@centre_app.command("register-event")
+def centre_register_event(
+    sector: str,
+    starts_at: At,
+    ends_at: At,
+    kind: Annotated[str, typer.Option(help="festival, market, sport, pilgrimage, public_works, exercise, other ...")],
+    registered_by: Annotated[str, typer.Option(help="Who knows of it.")],
+    reason: Annotated[str, typer.Option(help="What it is; no names of people.")],
+    zone: Annotated[list[str] | None, typer.Option(help="Only these zones of the sector; all without.")] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a known crowd: what it explains becomes an alert that is born acknowledged and calls no desk."""
+    from jobs.centre import open_store, register_event
+
+    report = register_event(
+        open_store(_centre_settings(config)),
+        sector_id=sector,
+        zone_ids=tuple(zone or ()),
+        starts_at=starts_at.replace(tzinfo=UTC),
+        ends_at=ends_at.replace(tzinfo=UTC),
+        kind=kind,
+        registered_by=registered_by,
+        reason=reason,
+        now=datetime.now(UTC).replace(microsecond=0),
+    )
+    _report(report, as_json)
+
+
+@centre_app.command("adjust-policy")
+def centre_adjust_policy(
+    proposed_by: Annotated[str, typer.Option(help="Who proposes the thresholds.")],
+    approved_by: Annotated[
+        str | None, typer.Option(help="A second person; without one thresholds only tighten.")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """One slow step of the thresholds towards the alert budget, from the last four weeks' alerts and dispositions."""
+    from jobs.centre import adjust_policy, open_store
+
+    now = datetime.now(UTC).replace(microsecond=0)
+    store = open_store(_centre_settings(config))
+    _report(adjust_policy(store, proposed_by=proposed_by, approved_by=approved_by, now=now), as_json)
 
 
 @centre_app.command("consume")

@@ -34,6 +34,7 @@ def flags_of(cells: Sequence[Cell], *, direction: str = "arrival", observed: int
             "expected": 20.0,
             "sd": 12.0,
             "tail_p": 1e-9,
+            "rarity": None,
             "suppressed": False,
             "carriers_expected": 2,
             "carriers_present": 2,
@@ -42,6 +43,10 @@ def flags_of(cells: Sequence[Cell], *, direction: str = "arrival", observed: int
             "surroundings_factor": 1.0,
             "calendar_factor": 0.8,
             "feed_factor": 1.0,
+            "level_shift": 0.0,
+            "outage_near": False,
+            "holiday": False,
+            "event": None,
             "model_version": "m-1",
             "policy_version": "p-1",
         }

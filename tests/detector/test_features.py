@@ -10,13 +10,13 @@ from detector.calendar import Calendar
 from detector.features import FEATURES, add_features, carrier_shares, trailing
 from tests.detector.border import START, Border, make_border
 
-# Of the same hour, a zone-hour may hear of other places only.
-OF_THIS_HOUR = ("official_now", "region_now", "opposite_now")
+# Of the last day, a zone-hour may hear of other places only.
+OF_THIS_HOUR = ("sector_now", "sector_6h", "sector_24h", "official_now", "region_now", "region_24h", "opposite_now")
 
 
 @pytest.fixture(scope="module")
 def small() -> Border:
-    return make_border([5.0, 30.0, 60.0, 60.0], days=40, seed=4)
+    return make_border([5.0, 30.0, 60.0, 60.0, 60.0], days=40, seed=4)
 
 
 def changed_at(border: Border, zone: str, hour: int) -> pl.DataFrame:
@@ -55,12 +55,73 @@ def test_a_zone_hears_nothing_of_its_own_direction_younger_than_a_day(small: Bor
     assert later["own_yesterday"].item()
 
 
-def test_a_touching_zone_does_not_raise_what_is_expected_this_hour(small: Border) -> None:
+def test_a_crowd_over_three_touching_zones_does_not_raise_what_is_expected_of_it(small: Border) -> None:
     hour = 30 * 24
     differs = changed_at(small, "b02", hour)
+    for later in (0, 5):
+        now = pl.col("window_start") == START + timedelta(hours=hour + later)
+        at = differs.filter(now & (pl.col("direction") == "arrival"))
+        near = at.filter(pl.col("zone_id").is_in(["b00", "b01", "b03", "b04"]))
+        assert not near.select(pl.any_horizontal(OF_THIS_HOUR)).to_series().any()
+
+
+def test_zones_farther_off_hear_of_the_hour_at_hand(small: Border) -> None:
+    hour = 30 * 24
+    differs = changed_at(small, "b04", hour)
     at = differs.filter((pl.col("window_start") == START + timedelta(hours=hour)) & (pl.col("direction") == "arrival"))
-    assert not at.filter(pl.col("zone_id") == "b01").select(pl.any_horizontal(OF_THIS_HOUR)).item()
-    assert at.filter(pl.col("zone_id") == "b00")["region_now"].item()
+    assert at.filter(pl.col("zone_id") == "b01")["region_now"].item()
+
+
+def test_the_other_direction_hears_of_the_hour_at_hand(small: Border) -> None:
+    hour = 30 * 24
+    differs = changed_at(small, "b02", hour).filter(pl.col("window_start") == START + timedelta(hours=hour))
+    leaving = differs.filter(pl.col("direction") == "departure")
+    assert leaving.filter(pl.col("zone_id") == "b02")["opposite_now"].item()
+    assert leaving.filter(pl.col("zone_id") == "b01")["opposite_around_now"].item()
+
+
+def test_the_last_hours_alone_have_the_features_that_they_have_among_all(small: Border) -> None:
+    history, since = small.history(), START + timedelta(days=39)
+    every = add_features(history, small.neighbours, Calendar(), (1.0,)).filter(pl.col("window_start") >= since)
+    last = add_features(history, small.neighbours, Calendar(), (1.0,), since=since)
+    assert last.select("zone_id", "direction", "window_start").equals(
+        every.select("zone_id", "direction", "window_start")
+    )
+    for name in (*FEATURES, "level", "history_days", "shift_z"):
+        np.testing.assert_allclose(last[name].to_numpy(), every[name].to_numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_zone_that_is_new_begins_at_the_level_of_those_around_it() -> None:
+    busy = make_border([60.0, 60.0, 60.0, 60.0, 60.0], days=40, seed=4, crossing_levels=())
+    first_days = pl.col("window_start") < START + timedelta(days=36)
+    history = busy.history().with_columns(
+        (pl.col("complete") & ~((pl.col("zone_id") == "b00") & first_days)).alias("complete")
+    )
+    table = add_features(history, busy.neighbours, Calendar(), (1.0,)).filter(
+        (pl.col("zone_id") == "b00")
+        & pl.col("window_start").is_between(START + timedelta(days=35), START + timedelta(days=36))
+    )
+    assert 15 < table["level"].mean() < 60  # PRIOR_LEVEL is 10
+    rhythm = table.filter(pl.col("direction") == "arrival").sort("window_start")["level"].to_numpy()
+    assert rhythm.max() > 2 * rhythm.min()
+
+
+def test_a_new_cell_shows_as_a_shift_of_the_week(small: Border) -> None:
+    doubled = (pl.col("zone_id") == "b03") & (pl.col("window_start") >= START + timedelta(days=33))
+    history = small.history().with_columns(
+        pl.when(doubled).then(pl.col(name) * 2).otherwise(name).alias(name) for name in ("value", "known_sum")
+    )
+    history = history.with_columns(
+        pl.when(doubled)
+        .then(pl.col("carrier_values").list.eval(pl.element() * 2))
+        .otherwise("carrier_values")
+        .alias("carrier_values")
+    )
+    last = add_features(history, small.neighbours, Calendar(), (1.0,)).filter(
+        pl.col("window_start") == START + timedelta(days=39, hours=23)
+    )
+    shifted = pl.col("zone_id") == "b03"
+    assert last.filter(shifted)["shift_z"].min() > 2 * last.filter(~shifted)["shift_z"].abs().max()
 
 
 def test_nothing_before_an_hour_hears_of_it(small: Border) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from detector.combine import HISTORY_SCHEMA
-from detector.flag import judge, passes_floor, tail_probability
+from detector.flag import WRONG_LOG_SD, WRONG_SHARE, judge, passes_floor, tail_probability
 from detector.likelihood import Dispersion
 from detector.policy import Arming, Policy
 from tests.detector.border import SIGMA, START, THRESHOLD
@@ -160,13 +160,35 @@ def test_a_sum_of_some_carriers_is_flagged_only_by_what_they_published() -> None
 @pytest.mark.parametrize(("mean", "observed"), [(2.0, 40), (20.0, 75), (150.0, 260)])
 def test_the_tail_is_that_of_count_and_noise_together(mean: float, observed: int) -> None:
     random = np.random.default_rng(3)
-    dispersion = Dispersion(1.3, 0.03)
-    beyond = 0.3 * mean + 0.03 * mean**2 + 4.0
+    kappa = 0.03 + 4.0 / mean**2
+    beyond = 0.3 * mean + kappa * mean**2
     size = mean**2 / beyond
     number = 2_000_000
     drawn = random.negative_binomial(size, size / (size + mean), number) + np.round(random.normal(0, SIGMA, number))
     found = float(np.mean(drawn >= observed))
     told = tail_probability(
-        np.array([float(observed)]), np.array([mean]), np.array([SIGMA]), np.array([2.0]), dispersion
+        np.array([float(observed)]), np.array([mean]), np.array([SIGMA]), np.array([0.0]), Dispersion(1.3, kappa)
     )
     assert told[0] == pytest.approx(found, rel=0.1)
+
+
+@pytest.mark.parametrize(("spread", "observed"), [(10.0, 330), (40.0, 380)])
+def test_the_tail_knows_that_an_expectation_is_sometimes_wrong_by_far(spread: float, observed: int) -> None:
+    random = np.random.default_rng(5)
+    number, mean, dispersion = 4_000_000, 150.0, Dispersion(1.3, 0.03)
+    multiple = np.exp(np.where(random.random(number) < WRONG_SHARE, WRONG_LOG_SD * random.standard_normal(number), 0.0))
+    beyond = 0.3 * mean * multiple + (0.03 * mean**2 + spread**2) * multiple**2
+    size = (mean * multiple) ** 2 / beyond
+    drawn = random.negative_binomial(size, size / (size + mean * multiple)) + random.normal(0, SIGMA, number)
+    at = (np.array([each]) for each in (float(observed), mean, SIGMA, spread))
+    assert tail_probability(*at, dispersion)[0] == pytest.approx(float(np.mean(drawn >= observed - 0.5)), rel=0.15)
+
+
+def test_the_floor_is_no_looser_where_the_expectation_is_unsure() -> None:
+    observed = np.arange(60.0, 900.0)
+    before = np.ones(observed.size, dtype=bool)
+    for spread in (0.0, 5.0, 20.0, 60.0):
+        mean, noise, wide = (np.full(observed.size, value) for value in (120.0, SIGMA, spread))
+        passes = passes_floor(observed, mean, noise, noise, wide, Dispersion(1.3, 0.03))
+        assert not (passes & ~before).any()
+        before = passes
