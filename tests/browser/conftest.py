@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from api.store import Store
 from tests.browser.chromium import chromium
 from tests.browser.serving import Served
 from tests.browser.situation import Surge, seed
 from tests.browser.watched import Watched
+
+# A busy machine draws its first page slowly; what never comes fails all the same.
+expect.set_options(timeout=30_000)
 
 WATERMARK = datetime(2026, 3, 2, 5, tzinfo=UTC)
 NOW = WATERMARK + timedelta(minutes=84)
